@@ -1,0 +1,129 @@
+// The event contract. Each event carries the order's whole public state after the change, so that a read model needs no
+// other event to be right, and events can be remade from orders. Card numbers never appear here, in any form.
+import { z } from 'zod';
+import { orderStatuses } from './payment.ts';
+
+export const orderEventTypes = [
+  'accepted',
+  'approved',
+  'declined',
+  'in_doubt',
+  'not_completed',
+  'cancelled',
+  'void_requested',
+  'reversing',
+  'reversed',
+  'reversal_refused',
+  'window_closed',
+  'attempt_changed',
+] as const;
+export type OrderEventType = (typeof orderEventTypes)[number];
+
+/** `ballast.order.approved.v1`, the CloudEvents `type`. */
+export function cloudEventType(type: OrderEventType): string {
+  return `ballast.order.${type}.v1`;
+}
+
+const attemptStateSchema = z.object({
+  attempt: z.int(),
+  state: z.string(),
+  channel: z.string(),
+  bank_reference: z.string(),
+  rrn: z.string().nullable(),
+  authorization_code: z.string().nullable(),
+  bank_code: z.string().nullable(),
+  reason: z.string().nullable(),
+});
+
+/** `data` of every order event. Amounts are integer minor units; times RFC 3339 UTC with milliseconds or finer. */
+export const orderStateSchema = z
+  .object({
+    order_id: z.uuid(),
+    merchant_id: z.uuid(),
+    terminal_id: z.uuid(),
+    livemode: z.boolean(),
+    version: z.int().min(1),
+    status: z.enum(orderStatuses),
+    amount: z.int().min(1),
+    currency: z.string().length(3),
+    approved_amount: z.int().nullable(),
+    method: z.enum(['card', 'code']),
+    channel: z.string().nullable(),
+    batch_number: z.string(),
+    trace_number: z.string(),
+    merchant_reference: z.string().nullable(),
+    card_bin: z.string().nullable(),
+    card_last_four: z.string().nullable(),
+    user_id: z.string().nullable(),
+    device: z.record(z.string(), z.unknown()).nullable(),
+    discounts: z.array(z.unknown()).nullable(),
+    decline_code: z.string().nullable(),
+    reason: z.string().nullable(),
+    answer: z.string().nullable(),
+    business_date: z.string(),
+    accepted_at: z.string(),
+    approve_until: z.string(),
+    voidable_until: z.string(),
+    void_requested: z.boolean(),
+    window_closed: z.boolean(),
+    attempt: attemptStateSchema.nullable(),
+  })
+  .meta({ id: 'OrderState' });
+
+export type OrderState = z.infer<typeof orderStateSchema>;
+
+/** One journal row on its way to a consumer, the same on every route. `generation` belongs to the source database. */
+export const orderEventSchema = z
+  .object({
+    kind: z.literal('event'),
+    id: z.string().meta({ description: '`<order uuid>:<version>:<generation>`; the same on every delivery.' }),
+    source: z.string().meta({ description: 'The owner of the journal, e.g. `collection`.' }),
+    generation: z.int().min(1),
+    type: z.enum(orderEventTypes),
+    order_id: z.uuid(),
+    merchant_id: z.uuid(),
+    version: z.int().min(1),
+    livemode: z.boolean(),
+    occurred_at: z.string(),
+    traceparent: z.string().nullable(),
+    data: orderStateSchema,
+  })
+  .meta({ id: 'OrderEvent' });
+
+export type OrderEvent = z.infer<typeof orderEventSchema>;
+
+/** Everything decided before `value` on this node stands before this message, for this subscriber, on this route. */
+export const watermarkSchema = z
+  .object({
+    kind: z.literal('watermark'),
+    source: z.string(),
+    generation: z.int().min(1),
+    node: z.string(),
+    value: z.string(),
+  })
+  .meta({ id: 'Watermark' });
+
+export type Watermark = z.infer<typeof watermarkSchema>;
+
+/** Body of a direct delivery: messages in the order of the log. */
+export const deliverySchema = z
+  .object({ messages: z.array(z.discriminatedUnion('kind', [orderEventSchema, watermarkSchema])).max(1000) })
+  .meta({ id: 'Delivery' });
+
+export type Delivery = z.infer<typeof deliverySchema>;
+export type DeliveredMessage = Delivery['messages'][number];
+
+/** The subscriber's reply: everything was applied, dropped as a repeat, held, or parked; gaps are asked for again. */
+export const deliveryReplySchema = z
+  .object({
+    applied: z.int(),
+    repeated: z.int(),
+    held: z.int(),
+    parked: z.int(),
+    gaps: z
+      .array(z.object({ merchant_id: z.uuid(), order_id: z.uuid(), after_version: z.int(), before_version: z.int() }))
+      .max(1000),
+  })
+  .meta({ id: 'DeliveryReply' });
+
+export type DeliveryReply = z.infer<typeof deliveryReplySchema>;
