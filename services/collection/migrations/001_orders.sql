@@ -1,0 +1,162 @@
+-- The order database. merchant_id stands first in every key (orders can be distributed by merchant), money is bigint
+-- minor units, the hot tables are partitioned through the id itself: a UUIDv7 begins with its time, so a range of ids is
+-- a range of time, look-ups by id prune themselves, and no date column is carried along. workers/partitions.ts makes
+-- the partitions; there is no default partition, a missing one is an error one sees. No foreign keys between hot tables.
+
+create function assert_same_count(a bigint, b bigint) returns bigint language plpgsql immutable as $$
+begin
+  if a <> b then
+    raise exception 'rows do not belong together: % and %', a, b using errcode = 'BL001';
+  end if;
+  return a;
+end $$;
+
+-- One row per order, carrying both identities a terminal knows its payment by. It cannot be partitioned: the unique
+-- indexes are the idempotency. Hashes are the first 128 bits of SHA-256 over the terminal's id and the identity.
+-- A void that came before its payment holds the row of that payment's number, with order_id null.
+create table payment_key (
+  merchant_id uuid not null,
+  key_hash uuid not null,
+  trace_hash uuid not null,
+  order_id uuid,
+  created_at timestamptz not null default now(),
+  primary key (merchant_id, key_hash),
+  unique (merchant_id, trace_hash)
+);
+create index payment_key_created on payment_key using brin (created_at); -- the cleaner's
+
+create table orders (
+  merchant_id uuid not null,
+  order_id uuid not null,
+  terminal_id uuid not null,
+  livemode boolean not null,
+  status text not null check (status in ('processing', 'approved', 'declined', 'in_doubt', 'not_completed', 'cancelled',
+    'reversing', 'reversed', 'reversal_refused')),
+  version integer not null check (version >= 1),
+  amount bigint not null check (amount > 0),
+  currency text not null check (length(currency) = 3),
+  approved_amount bigint check (approved_amount > 0),
+  method text not null check (method in ('card', 'code')),
+  channel text not null,
+  batch_number text not null,
+  trace_number text not null,
+  merchant_reference text,
+  -- Keyed fingerprint of the card number or payment code, for "same request?" and "same card again?".
+  instrument_fingerprint bytea not null,
+  card_bin text,
+  card_last_four text,
+  card_sealed bytea,
+  phone_sealed bytea,
+  user_id text,
+  device jsonb,
+  discounts jsonb,
+  transaction_time timestamptz not null,
+  accepted_at timestamptz not null,
+  approve_until timestamptz not null,
+  voidable_until timestamptz not null,
+  window_closed boolean not null default false,
+  business_date date not null,
+  -- Who may move this order now. Every move is guarded on owner and epoch of this row alone.
+  lease_owner text not null,
+  lease_epoch integer not null,
+  lease_until timestamptz not null,
+  void_requested boolean not null default false,
+  decline_code text,
+  reason text,
+  -- What the terminal was finally told, byte for byte; written once by whatever first ends its question.
+  answer text,
+  answer_status text check (answer_status in ('approved', 'declined', 'not_completed', 'cancelled')),
+  check ((answer is null) = (answer_status is null)),
+  primary key (merchant_id, order_id)
+) partition by range (order_id);
+
+-- The resolver's candidates: open orders past their lease, over all merchants.
+create index orders_open on orders (lease_until) where status in ('processing', 'in_doubt', 'reversing');
+
+create table attempt (
+  merchant_id uuid not null,
+  order_id uuid not null,
+  attempt integer not null check (attempt >= 1),
+  state text not null check (state in ('sent', 'approved', 'declined', 'in_doubt', 'not_sent', 'not_found', 'reversing',
+    'reversed', 'reversal_refused', 'needs_person')),
+  channel text not null,
+  bank_reference text not null,
+  bank_merchant_number text not null,
+  bank_terminal_number text not null,
+  amount bigint not null check (amount > 0),
+  currency text not null,
+  livemode boolean not null,
+  -- The last moment at which our request could have left: "not found" is final only a bank's horizon later.
+  last_send_at timestamptz not null,
+  tries integer not null default 0,
+  approved_amount bigint,
+  rrn text,
+  authorization_code text,
+  bank_code text,
+  reason text,
+  evidence jsonb,
+  primary key (merchant_id, order_id, attempt)
+) partition by range (order_id);
+
+-- The journal: audit trail, stream and durable buffer in one. Append-only; written in the order's own statement, the
+-- version taken under the order's row lock. xid is what recovery of a lost slot compares with kept snapshots.
+create table order_event (
+  merchant_id uuid not null,
+  order_id uuid not null,
+  version integer not null,
+  type text not null,
+  livemode boolean not null,
+  generation integer not null,
+  xid bigint not null default pg_current_xact_id()::text::bigint,
+  occurred_at timestamptz not null default clock_timestamp(),
+  traceparent text,
+  data jsonb not null,
+  primary key (merchant_id, order_id, version)
+) partition by range (order_id);
+create index order_event_xid on order_event using brin (xid);
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% is append-only', tg_table_name using errcode = 'BL002';
+end $$;
+create trigger order_event_append_only before update or delete on order_event
+  for each row execute function refuse_change();
+
+-- Raised by failover or restore: a restored database would issue the same versions again with other content.
+create table source_generation (
+  one boolean primary key default true check (one),
+  generation integer not null check (generation >= 1)
+);
+insert into source_generation (generation) values (1);
+
+-- One row a second, also when idle; everything decided before `value` stands before the row in commit order. Pruned.
+create table journal_watermark (
+  id bigint generated always as identity primary key,
+  node text not null,
+  value timestamptz not null,
+  written_at timestamptz not null default clock_timestamp()
+);
+
+create publication ballast_journal for table order_event, journal_watermark
+  with (publish = 'insert', publish_via_partition_root = true);
+
+create function rfc3339(at timestamptz) returns text language sql stable as $$
+  select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- The order's whole public state, the `data` of every event (contracts: OrderState). No card number, in any form.
+create function order_state(o orders, a attempt) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'order_id', o.order_id, 'merchant_id', o.merchant_id, 'terminal_id', o.terminal_id, 'livemode', o.livemode,
+    'version', o.version, 'status', o.status, 'amount', o.amount, 'currency', o.currency,
+    'approved_amount', o.approved_amount, 'method', o.method, 'channel', o.channel, 'batch_number', o.batch_number,
+    'trace_number', o.trace_number, 'merchant_reference', o.merchant_reference, 'card_bin', o.card_bin,
+    'card_last_four', o.card_last_four, 'user_id', o.user_id, 'device', o.device, 'discounts', o.discounts,
+    'decline_code', o.decline_code, 'reason', o.reason, 'answer', o.answer_status,
+    'business_date', to_char(o.business_date, 'YYYY-MM-DD'), 'accepted_at', rfc3339(o.accepted_at),
+    'approve_until', rfc3339(o.approve_until), 'voidable_until', rfc3339(o.voidable_until),
+    'void_requested', o.void_requested, 'window_closed', o.window_closed,
+    'attempt', case when (a).attempt is null then null else jsonb_build_object(
+      'attempt', (a).attempt, 'state', (a).state, 'channel', (a).channel, 'bank_reference', (a).bank_reference,
+      'rrn', (a).rrn, 'authorization_code', (a).authorization_code, 'bank_code', (a).bank_code, 'reason', (a).reason) end)
+$$;
