@@ -1,0 +1,77 @@
+// The payments of this process: what its verbs share, opened and closed together. A verb is a file of its own
+// (take-payment.ts, void-payment.ts, find-payment.ts, resolve-doubt.ts) and gets this as its first argument.
+import type { BankChannel } from '@ballast/channels';
+import type { PaymentRequest, VoidRequest } from '@ballast/contracts';
+import { type DatabaseClock, openGroupCommit } from '@ballast/database';
+import type { Logger } from '@ballast/telemetry';
+import type { Knex } from 'knex';
+import type { CardVault } from '../cards/vault.ts';
+import type { Merchant, Route, TerminalIdentity } from '../merchants/directory.ts';
+import { insertPayments, learn } from './payments.sql.ts';
+
+export interface TakePaymentCommand {
+  readonly terminal: TerminalIdentity;
+  readonly merchant: Merchant;
+  readonly routes: readonly Route[];
+  readonly request: PaymentRequest;
+  readonly idempotencyKey: string;
+  readonly deadlineMs: number;
+  /** `performance.now()` at receipt: the deadline counts from here. */
+  readonly receivedAt: number;
+  readonly traceparent: string | null;
+}
+
+export interface VoidPaymentCommand {
+  readonly terminal: TerminalIdentity;
+  readonly merchant: Merchant;
+  readonly request: VoidRequest;
+  readonly idempotencyKey: string;
+  readonly deadlineMs: number;
+  readonly receivedAt: number;
+  readonly traceparent: string | null;
+}
+
+/** What a terminal is told. `final`: the body is the stored answer, the same bytes for ever. */
+export interface Told {
+  readonly status: number;
+  readonly body: string;
+  readonly replayed: boolean;
+  /** Null: a void before its payment, which has no order yet. */
+  readonly orderId: string | null;
+  readonly retryAfterSeconds: number | null;
+  readonly final: boolean;
+}
+
+export interface PaymentsOptions {
+  readonly knex: Knex;
+  readonly databaseUrl: string;
+  readonly channels: ReadonlyMap<string, BankChannel>;
+  readonly vault: CardVault;
+  readonly clock: DatabaseClock;
+  /** Unique per process start: a restarted process is another owner of leases. */
+  readonly owner: string;
+  readonly logger: Logger;
+}
+
+/** Payments accepted or learnt but not yet committed; beyond it new payments are refused before anything is stored. */
+const MAX_WAITING = 5_000;
+
+export type PaymentsCore = ReturnType<typeof openPayments>;
+
+export function openPayments(options: PaymentsOptions) {
+  const connection = { connectionString: options.databaseUrl, maxWaiting: MAX_WAITING };
+  const accept = openGroupCommit({ ...connection, applicationName: 'collection accept', statement: insertPayments });
+  const learnt = openGroupCommit({ ...connection, applicationName: 'collection learn', statement: learn });
+  return {
+    ...options,
+    /** Commit 1. */
+    accept,
+    /** Commit 2, and every later learning. */
+    learnt,
+    /** Payments of this process whose answer is not known yet, by order: copies of a request wait for it here. */
+    inFlight: new Map<string, Promise<unknown>>(),
+    async close(): Promise<void> {
+      await Promise.all([accept.close(), learnt.close()]);
+    },
+  };
+}
