@@ -76,7 +76,7 @@ create index orders_open on orders (lease_until) where status in ('processing', 
 create table attempt (
   merchant_id uuid not null,
   order_id uuid not null,
-  attempt integer not null check (attempt >= 1),
+  attempt_no integer not null check (attempt_no >= 1),
   state text not null check (state in ('sent', 'approved', 'declined', 'in_doubt', 'not_sent', 'not_found', 'reversing',
     'reversed', 'reversal_refused', 'needs_person')),
   channel text not null,
@@ -95,7 +95,7 @@ create table attempt (
   bank_code text,
   reason text,
   evidence jsonb,
-  primary key (merchant_id, order_id, attempt)
+  primary key (merchant_id, order_id, attempt_no)
 ) partition by range (order_id);
 
 -- The journal: audit trail, stream and durable buffer in one. Append-only; written in the order's own statement, the
@@ -156,8 +156,8 @@ create function order_state(o orders, a attempt) returns jsonb language sql stab
     'business_date', to_char(o.business_date, 'YYYY-MM-DD'), 'accepted_at', rfc3339(o.accepted_at),
     'approve_until', rfc3339(o.approve_until), 'voidable_until', rfc3339(o.voidable_until),
     'void_requested', o.void_requested, 'window_closed', o.window_closed,
-    'attempt', case when (a).attempt is null then null else jsonb_build_object(
-      'attempt', (a).attempt, 'state', (a).state, 'channel', (a).channel, 'bank_reference', (a).bank_reference,
+    'attempt', case when (a).attempt_no is null then null else jsonb_build_object(
+      'attempt', (a).attempt_no, 'state', (a).state, 'channel', (a).channel, 'bank_reference', (a).bank_reference,
       'rrn', (a).rrn, 'authorization_code', (a).authorization_code, 'bank_code', (a).bank_code, 'reason', (a).reason) end)
 $$;
 

@@ -42,7 +42,7 @@ const ORDER = `o.merchant_id, o.order_id, o.terminal_id, o.livemode, o.status, o
 
 const WITH_LAST_ATTEMPT = `left join lateral (
     select rrn, authorization_code from attempt a
-    where a.merchant_id = o.merchant_id and a.order_id = o.order_id order by a.attempt desc limit 1
+    where a.merchant_id = o.merchant_id and a.order_id = o.order_id order by a.attempt_no desc limit 1
   ) a on true`;
 
 /** By the whole primary key. No lock. */
@@ -204,7 +204,7 @@ export async function voidOrder(
        update attempt a set state = case (m.o).status when 'reversing' then 'reversing' else a.state end
        from moved m
        where a.merchant_id = :merchantId and a.order_id = :orderId
-         and a.attempt = (select max(attempt) from attempt where merchant_id = :merchantId and order_id = :orderId)
+         and a.attempt_no = (select max(attempt_no) from attempt where merchant_id = :merchantId and order_id = :orderId)
        returning m.o as o, m.before, a as a
      ), journal as (
        insert into order_event (merchant_id, order_id, version, type, livemode, generation, traceparent, data)
@@ -240,7 +240,7 @@ export async function openOrders(knex: Knex, limit: number): Promise<Candidate[]
 }
 
 export interface Leased extends OrderRow {
-  readonly attempt: number;
+  readonly attempt_no: number;
   readonly state: string;
   readonly bank_reference: string;
   readonly bank_merchant_number: string;
@@ -265,11 +265,11 @@ export async function takeLease(
          and lease_until < clock_timestamp() and status in ('processing', 'in_doubt', 'reversing')
        returning *
      )
-     select ${ORDER}, a.attempt, a.state, a.bank_reference, a.bank_merchant_number, a.bank_terminal_number, a.tries,
+     select ${ORDER}, a.attempt_no, a.state, a.bank_reference, a.bank_merchant_number, a.bank_terminal_number, a.tries,
        (extract(epoch from clock_timestamp() - a.last_send_at) * 1000)::float8 as since_last_send_ms
      from taken o join lateral (
        select * from attempt a where a.merchant_id = o.merchant_id and a.order_id = o.order_id
-       order by a.attempt desc limit 1
+       order by a.attempt_no desc limit 1
      ) a on true`,
     { owner, leaseMs, merchantId: candidate.merchant_id, orderId: candidate.order_id, epoch: candidate.lease_epoch },
   );
@@ -285,14 +285,14 @@ export async function putBack(knex: Knex, leased: Leased, delayMs: number): Prom
        returning merchant_id, order_id
      )
      update attempt a set tries = a.tries + 1 from back
-     where a.merchant_id = back.merchant_id and a.order_id = back.order_id and a.attempt = :attempt`,
+     where a.merchant_id = back.merchant_id and a.order_id = back.order_id and a.attempt_no = :attemptNo`,
     {
       delayMs,
       merchantId: leased.merchant_id,
       orderId: leased.order_id,
       owner: leased.lease_owner,
       epoch: leased.lease_epoch,
-      attempt: leased.attempt,
+      attemptNo: leased.attempt_no,
     },
   );
 }

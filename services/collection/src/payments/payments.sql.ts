@@ -117,7 +117,7 @@ export const insertPayments: BatchStatement<NewPayment, Accepted> = {
     select ${ORDER_VALUES} from i join keys k on k.merchant_id = i.merchant_id and k.order_id = i.order_id
     returning orders as o
   ), sent as (
-    insert into attempt (merchant_id, order_id, attempt, state, channel, bank_reference, bank_merchant_number,
+    insert into attempt (merchant_id, order_id, attempt_no, state, channel, bank_reference, bank_merchant_number,
       bank_terminal_number, amount, currency, livemode, last_send_at)
     select i.merchant_id, i.order_id, 1, 'sent', i.channel, i.bank_reference, i.bank_merchant_number,
       i.bank_terminal_number, i.amount, i.currency, i.livemode, now() + i.remaining_ms * interval '1 ms'
@@ -144,7 +144,7 @@ export const insertPayments: BatchStatement<NewPayment, Accepted> = {
 export interface Learnt {
   readonly merchantId: string;
   readonly orderId: string;
-  readonly attempt: number;
+  readonly attemptNo: number;
   readonly leaseOwner: string;
   readonly leaseEpoch: number;
   readonly learning: Learning;
@@ -176,7 +176,7 @@ const FIRST_INQUIRY_MS = 1_000;
 const learntColumns: Columns<Learnt> = [
   ['merchant_id', 'uuid', (l) => l.merchantId],
   ['order_id', 'uuid', (l) => l.orderId],
-  ['attempt', 'integer', (l) => l.attempt],
+  ['attempt_no', 'integer', (l) => l.attemptNo],
   ['lease_owner', 'text', (l) => l.leaseOwner],
   ['lease_epoch', 'integer', (l) => l.leaseEpoch],
   ['learning', 'text', (l) => l.learning],
@@ -227,7 +227,7 @@ export const learn: BatchStatement<Learnt, Moved> = {
       and o.order_id >= $${learntColumns.length + 1} and o.order_id <= $${learntColumns.length + 2}
       and o.lease_owner = i.lease_owner and o.lease_epoch = i.lease_epoch
       and ${AFTER} is not null
-    returning o as o, i.attempt, i.learning, i.approved_amount, i.rrn, i.authorization_code, i.bank_code, i.reason,
+    returning o as o, i.attempt_no, i.learning, i.approved_amount, i.rrn, i.authorization_code, i.bank_code, i.reason,
       i.evidence, i.traceparent
   ), tried as (
     update attempt a set
@@ -240,7 +240,7 @@ export const learn: BatchStatement<Learnt, Moved> = {
       reason = coalesce(m.reason, a.reason),
       evidence = coalesce(m.evidence::jsonb, a.evidence)
     from moved m
-    where a.merchant_id = (m.o).merchant_id and a.order_id = (m.o).order_id and a.attempt = m.attempt
+    where a.merchant_id = (m.o).merchant_id and a.order_id = (m.o).order_id and a.attempt_no = m.attempt_no
       and a.order_id >= $${learntColumns.length + 1} and a.order_id <= $${learntColumns.length + 2}
     returning m.o as o, a as a, m.traceparent
   ), journal as (

@@ -124,7 +124,7 @@ function frame(leased: Leased) {
   return {
     merchantId: leased.merchant_id,
     orderId: leased.order_id,
-    attempt: leased.attempt,
+    attemptNo: leased.attempt_no,
     leaseOwner: leased.lease_owner,
     leaseEpoch: leased.lease_epoch,
     traceparent: null,

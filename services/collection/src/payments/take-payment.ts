@@ -276,7 +276,7 @@ function learntOf(payment: NewPayment, facts: OrderFacts, outcome: ChargeOutcome
   return {
     merchantId: payment.merchantId,
     orderId: payment.orderId,
-    attempt: 1,
+    attemptNo: 1,
     leaseOwner: payment.leaseOwner,
     leaseEpoch: 1,
     traceparent: payment.traceparent,
@@ -288,7 +288,7 @@ function learntOf(payment: NewPayment, facts: OrderFacts, outcome: ChargeOutcome
 export function learntFrom(
   facts: OrderFacts,
   outcome: ChargeOutcome,
-): Omit<Learnt, 'merchantId' | 'orderId' | 'attempt' | 'leaseOwner' | 'leaseEpoch' | 'traceparent'> {
+): Omit<Learnt, 'merchantId' | 'orderId' | 'attemptNo' | 'leaseOwner' | 'leaseEpoch' | 'traceparent'> {
   const evidence = 'evidence' in outcome && outcome.evidence !== null ? JSON.stringify(outcome.evidence) : null;
   const nothing = {
     approvedAmount: null,
