@@ -13,7 +13,11 @@ const lineRules: { pattern: RegExp; instead: string; where?: RegExp }[] = [
   { pattern: /export \* from/, instead: 'naming each export' },
   { pattern: /@ts-ignore|@ts-nocheck|\bas any\b/, instead: 'a type that is true' },
   { pattern: /catch\s*\{\s*\}/, instead: 'a catch with a decision in it' },
-  { pattern: /process\.env\b/, instead: 'config.ts', where: /^(packages|services)\/[^/]+\/src\/(?!config\.ts)/ },
+  {
+    pattern: /process\.env\b/,
+    instead: 'config.ts',
+    where: /^(packages|services)\/[^/]+\/src\/(?!config\.ts|testing\/)/,
+  },
   {
     pattern: /console\.(log|error|warn)/,
     instead: 'the logger of @ballast/telemetry',

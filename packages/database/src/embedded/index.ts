@@ -1,0 +1,1 @@
+export { freePort, type Server, type ServerOptions, startServer } from './server.ts';

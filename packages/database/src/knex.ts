@@ -1,0 +1,76 @@
+// Pools, transactions and migrations, by knex. Hot statements do not go through its builder: they are SQL in full, by
+// `knex.raw` or on a connection of their own (group-commit.ts).
+import { readdir, readFile } from 'node:fs/promises';
+import knexFactory, { type Knex } from 'knex';
+import pg from 'pg';
+
+export type { Knex } from 'knex';
+
+const INT8 = 20;
+const DATE = 1082;
+
+// bigint is money and counters here: never a float. A date has no time zone: it stays the text PostgreSQL sent.
+pg.types.setTypeParser(INT8, (text: string) => BigInt(text));
+pg.types.setTypeParser(DATE, (text: string) => text);
+
+export interface DatabaseOptions {
+  readonly url: string;
+  /** Seen in pg_stat_activity. */
+  readonly applicationName: string;
+  readonly poolMax: number;
+  readonly lockTimeoutMs?: number;
+  readonly statementTimeoutMs?: number;
+  readonly transactionTimeoutMs?: number;
+}
+
+/** How long a caller waits for a free connection before it is told that there is none. */
+const ACQUIRE_TIMEOUT_MS = 3_000;
+const CONNECT_TIMEOUT_MS = 3_000;
+
+/** A pool whose every connection carries the time limits. Connects on first use. */
+export function openDatabase(options: DatabaseOptions): Knex {
+  const {
+    url,
+    applicationName,
+    poolMax,
+    lockTimeoutMs = 500,
+    statementTimeoutMs = 5_000,
+    transactionTimeoutMs = 5_000,
+  } = options;
+  return knexFactory({
+    client: 'pg',
+    connection: {
+      connectionString: url,
+      application_name: applicationName,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      options: `-c lock_timeout=${lockTimeoutMs} -c statement_timeout=${statementTimeoutMs} -c transaction_timeout=${transactionTimeoutMs}`,
+    } as Knex.PgConnectionConfig,
+    pool: { min: 0, max: poolMax },
+    acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
+  });
+}
+
+/** Runs every *.sql file of the directory that has not run yet, in name order, each in a transaction of its own. */
+export async function migrate(knex: Knex, directory: URL): Promise<void> {
+  const files = (await readdir(directory)).filter((name) => name.endsWith('.sql')).sort();
+  await knex.migrate.latest({
+    migrationSource: {
+      getMigrations: async () => files,
+      getMigrationName: (file: string) => file,
+      getMigration: async (file: string) => ({
+        up: async (trx: Knex) => {
+          await trx.raw(escapeBindings(await readFile(new URL(file, directory), 'utf8')));
+        },
+        down: async () => {
+          throw new Error('migrations go forward only');
+        },
+      }),
+    },
+  });
+}
+
+/** knex reads `?` as a binding; migrations have none. */
+function escapeBindings(sql: string): string {
+  return sql.replaceAll('?', '\\?');
+}
