@@ -1,1 +1,5 @@
-export {};
+export { registerOperational } from './health.ts';
+export { createLogger, type Logger, type LogOptions } from './log.ts';
+export { type Counter, createMetrics, type Gauge, type Histogram, type Metrics, type Registry } from './metrics.ts';
+export { scrub } from './scrub.ts';
+export { childTraceparent } from './trace.ts';
