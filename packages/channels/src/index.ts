@@ -1,1 +1,14 @@
-export {};
+export { type HttpChannel, type HttpChannelOptions, type Operation, openHttpChannel } from './ballast-http.ts';
+export type {
+  BankChannel,
+  CallOptions,
+  ChannelRefusal,
+  Charge,
+  ChargeIdentity,
+  ChargeOutcome,
+  Evidence,
+  InquiryOutcome,
+  Instrument,
+  ReversalOutcome,
+} from './bank-channel.ts';
+export { type ChannelEntry, channelsFileSchema } from './channels-file.ts';
