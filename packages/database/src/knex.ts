@@ -21,6 +21,8 @@ export interface DatabaseOptions {
   readonly lockTimeoutMs?: number;
   readonly statementTimeoutMs?: number;
   readonly transactionTimeoutMs?: number;
+  /** Further settings of every connection, e.g. `search_path`; no spaces in the values. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** How long a caller waits for a free connection before it is told that there is none. */
@@ -36,7 +38,14 @@ export function openDatabase(options: DatabaseOptions): Knex {
     lockTimeoutMs = 500,
     statementTimeoutMs = 5_000,
     transactionTimeoutMs = 5_000,
+    settings = {},
   } = options;
+  const connectionSettings = {
+    lock_timeout: lockTimeoutMs,
+    statement_timeout: statementTimeoutMs,
+    transaction_timeout: transactionTimeoutMs,
+    ...settings,
+  };
   return knexFactory({
     client: 'pg',
     connection: {
@@ -44,7 +53,9 @@ export function openDatabase(options: DatabaseOptions): Knex {
       application_name: applicationName,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
-      options: `-c lock_timeout=${lockTimeoutMs} -c statement_timeout=${statementTimeoutMs} -c transaction_timeout=${transactionTimeoutMs}`,
+      options: Object.entries(connectionSettings)
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(' '),
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolMax },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
