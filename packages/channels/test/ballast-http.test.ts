@@ -10,7 +10,11 @@ let channel: HttpChannel;
 let count = 0;
 
 const TIMEOUT_MS = 300;
-const rules = { ...defaultRules, timeoutMs: TIMEOUT_MS, breaker: { ...defaultRules.breaker, minimumCalls: 10_000 } };
+const rules = {
+  ...defaultRules,
+  timeout: { mode: 'fixed', ms: TIMEOUT_MS } as const,
+  breaker: { ...defaultRules.breaker, minimumCalls: 10_000 },
+};
 const open = (url: string) =>
   openHttpChannel({
     name: 'bank_a',

@@ -1,5 +1,6 @@
 export type { BreakerState } from './breaker.ts';
-export type { Gate } from './gate.ts';
+export { checkRules } from './check-rules.ts';
+export { checkGate, type Gate, keepsCallsAway } from './gate.ts';
 export {
   type CallContext,
   type ChannelPolicy,
@@ -11,4 +12,16 @@ export {
   type Verdict,
 } from './policy.ts';
 export type { Refusal, RefusalRule } from './refusal.ts';
-export { type BreakerRules, checkRules, defaultRules, type LimiterMode, type PolicyRules } from './rules.ts';
+export {
+  type BreakerRules,
+  type BulkheadRules,
+  defaultRules,
+  type LimiterMode,
+  type LimitRules,
+  type LimitScope,
+  type PolicyRules,
+  type QuotaRules,
+  type RateRules,
+  type RetryRules,
+  type TimeoutRules,
+} from './rules.ts';

@@ -4,9 +4,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Breaker, type BreakerState, createBreaker, type Permit } from './breaker.ts';
 import { createBulkhead } from './bulkhead.ts';
-import { type Gate, refusedByGate } from './gate.ts';
+import { checkRules } from './check-rules.ts';
+import { createGate, type Gate } from './gate.ts';
 import type { Refusal } from './refusal.ts';
-import { checkRules, type PolicyRules } from './rules.ts';
+import type { PolicyRules } from './rules.ts';
 import { createTokenBucket } from './token-bucket.ts';
 
 /** What a call says about the channel's health. A bank's decline is a success of the channel. */
@@ -47,7 +48,6 @@ export interface PolicyOptions {
   readonly listener?: (event: PolicyEvent) => void;
   /** Monotonic ms. */
   readonly now?: () => number;
-  readonly random?: () => number;
 }
 
 export interface PolicySnapshot {
@@ -69,12 +69,12 @@ export interface ChannelPolicy {
 }
 
 export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
-  const { now = () => performance.now(), random = Math.random } = options;
+  const { now = () => performance.now() } = options;
   let rules = checkRules(options.rules);
-  let gate: Gate = { mode: 'automatic' };
+  const operator = createGate();
   const bulkhead = createBulkhead(rules.bulkhead.maxInFlight, rules.bulkhead.maxWaiting);
   let breaker = openBreaker();
-  let bucket = createTokenBucket(rules.rate.perSecond, rules.rate.burst);
+  let bucket = openBucket();
 
   /** A listener that throws must not turn a paid call into a failed one. */
   function tell(event: PolicyEvent): void {
@@ -85,6 +85,13 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
         throw error; // a bug of the listener, reported as such
       });
     }
+  }
+
+  function openBucket() {
+    const { limit } = rules.rate;
+    return limit.algorithm === 'token_bucket'
+      ? createTokenBucket(limit.perSecond, limit.burst)
+      : createTokenBucket(1_000_000, 1_000_000);
   }
 
   function openBreaker(): Breaker {
@@ -109,14 +116,13 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
       { in_flight: bulkhead.inFlight, waiting: bulkhead.waiting, max_waiting: rules.bulkhead.maxWaiting },
       1_000,
     );
-  const rateRefusal = (wait: number) =>
-    refusal('rate', 'the rate limit is reached', { per_second: rules.rate.perSecond, burst: rules.rate.burst }, wait);
+  const rateRefusal = (wait: number) => refusal('rate', 'the rate limit is reached', {}, wait);
 
   function wouldRefuse(): Refusal | null {
-    const byGate = gate.mode === 'percent_open' ? null : refusedByGate(gate, rules.version, random);
+    const byGate = operator.peek(rules.version);
     if (byGate !== null) return byGate;
     const at = now();
-    const wait = gate.mode === 'forced_closed' ? 0 : breaker.peek(at);
+    const wait = operator.gate.mode === 'forced_closed' ? 0 : breaker.peek(at);
     if (wait > 0) return breakerRefusal(wait);
     if (!bulkhead.hasRoom()) return bulkheadRefusal();
     const tokenWait = rules.rate.mode === 'enforce' ? bucket.peek(at) : 0;
@@ -135,10 +141,10 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
     const start = now();
     if (deadline <= start)
       return refuse(refusal('deadline', 'no time is left', { over_by_ms: start - deadline }, null));
-    const byGate = refusedByGate(gate, rules.version, random);
+    const byGate = operator.pass(rules.version);
     if (byGate !== null) return refuse(byGate);
     const issuedBy = breaker;
-    const permit = gate.mode === 'forced_closed' ? null : issuedBy.permit(start);
+    const permit = operator.gate.mode === 'forced_closed' ? null : issuedBy.permit(start);
     if (typeof permit === 'number') return refuse(breakerRefusal(permit));
     const giveBack = () => permit !== null && issuedBy.cancel(permit);
 
@@ -157,7 +163,12 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
       }
       tell({ kind: 'would_refuse', refusal: why });
     }
-    return attempt(call, Math.min(deadline, now() + rules.timeoutMs), issuedBy, permit);
+    return attempt(
+      call,
+      Math.min(deadline, now() + (rules.timeout.mode === 'fixed' ? rules.timeout.ms : rules.timeout.initialMs)),
+      issuedBy,
+      permit,
+    );
   }
 
   /** The admitted call. The slot is freed when the work itself has ended, also long after it was abandoned. */
@@ -216,15 +227,13 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
         breaker.close();
         breaker = openBreaker();
       }
-      bucket = createTokenBucket(rules.rate.perSecond, rules.rate.burst);
+      bucket = openBucket();
       bulkhead.setLimits(rules.bulkhead.maxInFlight, rules.bulkhead.maxWaiting);
     },
-    setGate: (next) => {
-      gate = next;
-    },
+    setGate: operator.set,
     snapshot: () => ({
       state: breaker.state,
-      gate: gate.mode,
+      gate: operator.gate.mode,
       inFlight: bulkhead.inFlight,
       waiting: bulkhead.waiting,
       rulesVersion: rules.version,

@@ -208,8 +208,9 @@ describe('the policy', () => {
 
   test('a timed-out call keeps its slot until the work has really ended, and its late result is captured', async () => {
     const events: PolicyEvent[] = [];
-    const policy = policyOf({ timeoutMs: 20, bulkhead: { maxInFlight: 1, maxWaiting: 0 } }, (event) =>
-      events.push(event),
+    const policy = policyOf(
+      { timeout: { mode: 'fixed', ms: 20 }, bulkhead: { maxInFlight: 1, maxWaiting: 0 } },
+      (event) => events.push(event),
     );
     const work = gateOfPromise<Verdict<string>>();
     expect(await policy.run(() => work.passed, soon())).toEqual({ kind: 'abandoned', reason: 'timeout', error: null });
@@ -221,7 +222,7 @@ describe('the policy', () => {
   });
 
   test('one call that times out does not abort its siblings', async () => {
-    const policy = policyOf({ timeoutMs: 30 });
+    const policy = policyOf({ timeout: { mode: 'fixed', ms: 30 } });
     const signals: AbortSignal[] = [];
     const slow = policy.run(({ signal }) => {
       signals.push(signal);
@@ -264,7 +265,8 @@ describe('the policy', () => {
   });
 
   test('the rate limit refuses, alarms only, or is off', async () => {
-    const rate = { perSecond: 0.01, burst: 1 };
+    const limit = { algorithm: 'token_bucket', perSecond: 0.01, burst: 1 } as const;
+    const rate = { scope: 'instance', warmUpMs: 0, limit } as const;
     const results = async (mode: 'enforce' | 'alarm_only' | 'off') => {
       const events: PolicyEvent[] = [];
       const policy = policyOf({ rate: { ...rate, mode } }, (event) => events.push(event));
@@ -277,7 +279,7 @@ describe('the policy', () => {
   });
 
   test.each([
-    ['timeoutMs', { timeoutMs: 0 }],
+    ['timeout.ms', { timeout: { mode: 'fixed', ms: 0 } as const }],
     ['bulkhead.maxInFlight', { bulkhead: { maxInFlight: 0, maxWaiting: 1 } }],
     ['breaker.failureRate', { breaker: { ...defaultRules.breaker, failureRate: Number.NaN } }],
   ])('a wrong rule is refused naming %s and its range', (name, change) => {
