@@ -1,0 +1,27 @@
+// What a killed launcher left running in a data folder. Services are ended, they would work with an old configuration;
+// PostgreSQL is adopted by `startServer`, which knows its own.
+import { reachableDataDir, runAs } from '@ballast/database/embedded';
+import { type Layout, type ProcessName, type serverNames, serviceNames } from './layout.ts';
+import { endProcess, processesNaming, signalIfThere } from './processes.ts';
+
+const GRACE_MS = 6_000;
+
+export async function endStaleServices(layout: Layout, say: (line: string) => void): Promise<void> {
+  const names: ProcessName[] = ['traffic', ...serviceNames];
+  const found = names.flatMap((name) => processesNaming(layout.configFile(name)).map((pid) => ({ name, pid })));
+  if (found.length === 0) return;
+  say(`found still running after a kill: ${found.map(({ name, pid }) => `${name} (${pid})`).join(', ')}; ending`);
+  await Promise.all(found.map(({ pid }) => endProcess(pid, GRACE_MS)));
+}
+
+/** Where PostgreSQL's data really are: elsewhere than asked for when its user cannot enter there. */
+export function realPostgresDir(layout: Layout, name: (typeof serverNames)[number]): string {
+  return reachableDataDir(layout.postgresDir(name), runAs());
+}
+
+/** True: a postmaster of this data folder is there. A frozen one is woken, so that it can be adopted or stopped. */
+export function postgresRuns(layout: Layout, name: (typeof serverNames)[number]): boolean {
+  const pids = processesNaming(realPostgresDir(layout, name));
+  for (const pid of pids) signalIfThere(pid, 'SIGCONT');
+  return pids.length > 0;
+}
