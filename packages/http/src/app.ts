@@ -43,7 +43,8 @@ export type App = FastifyInstance<
 export interface AppOptions {
   readonly service: string;
   readonly logger: Logger;
-  readonly metrics: Metrics;
+  /** Without: the face's requests are not measured. */
+  readonly metrics?: Metrics;
   /** Bytes; 64 KiB unless a face takes more (deliveries). */
   readonly bodyLimit?: number;
   /** Numbers with a fraction or an exponent are refused (money faces). Default true. */
@@ -94,16 +95,23 @@ export async function createApp(options: AppOptions): Promise<App> {
     if (Buffer.isBuffer(request.body)) request.body = parseStrictJson(request.body, integersOnly);
   }
 
-  const duration = metrics.duration('http_server_request_duration_seconds', 'Time from receipt to the reply sent.', [
-    'method',
-    'route',
-    'status',
-  ]);
   app.addHook('onRequest', async (request, reply) => {
     request.receivedAt = performance.now();
     request.rawBody = NO_BODY;
     reply.header('x-request-id', request.id);
   });
+  if (metrics !== undefined) measure(app, metrics);
+
+  if (openapi !== undefined) await describe(app, openapi);
+  return app;
+}
+
+function measure(app: App, metrics: Metrics): void {
+  const duration = metrics.duration('http_server_request_duration_seconds', 'Time from receipt to the reply sent.', [
+    'method',
+    'route',
+    'status',
+  ]);
   app.addHook('onResponse', async (request, reply) => {
     const labels = {
       method: request.method,
@@ -112,9 +120,6 @@ export async function createApp(options: AppOptions): Promise<App> {
     };
     duration.observe(labels, (performance.now() - request.receivedAt) / 1_000);
   });
-
-  if (openapi !== undefined) await describe(app, openapi);
-  return app;
 }
 
 async function describe(app: App, info: NonNullable<AppOptions['openapi']>): Promise<void> {

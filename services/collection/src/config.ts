@@ -1,0 +1,37 @@
+// The only reader of the environment: BALLAST_CONFIG names one JSON file.
+import { readFileSync } from 'node:fs';
+import { channelsFileSchema } from '@ballast/channels';
+import { listenSchema } from '@ballast/http';
+import { z } from 'zod';
+
+const key = z.base64().refine((text) => Buffer.from(text, 'base64').length === 32, 'must be 32 bytes in base64');
+
+const schema = z.strictObject({
+  /** Seen in logs, metrics and leases; unique among instances. */
+  instance: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  listen: listenSchema,
+  internal: listenSchema,
+  database_url: z.url(),
+  /** Last known rules are kept here. */
+  state_dir: z.string().min(1),
+  keys: z.strictObject({
+    current: z.string(),
+    keys: z.record(z.string().regex(/^[a-z0-9-]{1,32}$/), key),
+    fingerprint: key,
+  }),
+  admin_token: z.string().min(16),
+  /** Without a synchronous standby a lost disk loses acknowledged payments: production refuses to start unless accepted. */
+  single_machine: z.literal('accepted').optional(),
+  channels: channelsFileSchema.min(1),
+  control_database_url: z.url().optional(),
+  log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export type Config = z.infer<typeof schema>;
+
+/** Throws with the path of the first wrong value. */
+export function readConfig(): Config {
+  const file = process.env['BALLAST_CONFIG'];
+  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
+  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+}

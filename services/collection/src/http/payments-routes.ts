@@ -1,0 +1,204 @@
+// What terminals call. Bodies and answers are the schemas of contracts; each route is one verb of payments/.
+import {
+  batchNumberSchema,
+  idSchema,
+  Problem,
+  paymentRequestSchema,
+  paymentSchema,
+  publicId,
+  traceNumberSchema,
+  uuidOf,
+  voidRequestSchema,
+} from '@ballast/contracts';
+import { type App, problemReplies } from '@ballast/http';
+import { childTraceparent } from '@ballast/telemetry';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { KnownKey } from '../merchants/directory.ts';
+import type { PaymentsCore, Told } from '../payments/core.ts';
+import { findPayment, findPaymentByTrace } from '../payments/find-payment.ts';
+import { takePayment } from '../payments/take-payment.ts';
+import { voidPayment } from '../payments/void-payment.ts';
+
+const DEFAULT_DEADLINE_MS = 15_000;
+const LEAST_DEADLINE_MS = 2_000;
+const LONGEST_DEADLINE_MS = 60_000;
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/;
+
+const signedHeaders = z.looseObject({
+  'ballast-terminal': z.string().optional().meta({ description: 'trm_… of the terminal.' }),
+  'ballast-key-id': z.string().optional(),
+  'ballast-timestamp': z.string().optional().meta({ description: 'Unix time, seconds; at most 5 minutes off.' }),
+  'ballast-signature': z.string().optional().meta({ description: 'v1=<hex HMAC-SHA256>; see README, "Signatures".' }),
+});
+const moneyHeaders = signedHeaders.extend({
+  'idempotency-key': z.string().optional().meta({ description: 'Required. 1 to 128 visible ASCII characters.' }),
+  'ballast-deadline-ms': z.string().optional().meta({ description: '2000 to 60000, from receipt; 15000 by default.' }),
+});
+
+const signatureProblems = ['signature_missing', 'signature_invalid', 'clock_skew'] as const;
+const moneyProblems = [
+  ...signatureProblems,
+  'malformed_body',
+  'idempotency_key_required',
+  'invalid_parameter',
+  'invalid_request',
+  'idempotency_key_reused',
+  'body_too_large',
+  'unsupported_media_type',
+  'rate_limited',
+  'overloaded',
+  'database_unavailable',
+] as const;
+
+export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: FastifyRequest) => Promise<void>): void {
+  app.post(
+    '/v1/payments',
+    {
+      preValidation: signed,
+      schema: {
+        summary: 'Take a payment',
+        tags: ['payments'],
+        headers: moneyHeaders,
+        body: paymentRequestSchema,
+        response: {
+          201: paymentSchema.meta({ description: 'Final: approved, declined, not_completed or cancelled.' }),
+          202: paymentSchema.meta({ description: 'In doubt: ask again by GET.' }),
+          ...problemReplies(
+            ...moneyProblems,
+            'too_old',
+            'trace_number_reused',
+            'still_processing',
+            'suspected_duplicate',
+            'currency_not_enabled',
+            'no_channel',
+            'channel_refused',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const known = signedBy(request);
+      const told = await takePayment(core, { ...known, request: request.body, ...moneyTermsOf(request) });
+      return tell(reply, told);
+    },
+  );
+
+  app.post(
+    '/v1/voids',
+    {
+      preValidation: signed,
+      schema: {
+        summary: 'Void a payment, also before it arrived',
+        tags: ['payments'],
+        headers: moneyHeaders,
+        body: voidRequestSchema,
+        response: {
+          200: paymentSchema.meta({ description: 'Nothing stands: no money moved, or it was returned.' }),
+          202: paymentSchema.meta({ description: 'The payment is being returned; ask again by GET.' }),
+          ...problemReplies(...moneyProblems, 'not_voidable', 'still_processing'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { terminal, merchant } = signedBy(request);
+      const told = await voidPayment(core, { terminal, merchant, request: request.body, ...moneyTermsOf(request) });
+      return tell(reply, told);
+    },
+  );
+
+  app.get(
+    '/v1/payments/:id',
+    {
+      preValidation: signed,
+      schema: {
+        summary: "What is known of one of the terminal's payments",
+        tags: ['payments'],
+        headers: signedHeaders,
+        params: z.strictObject({ id: idSchema('ord') }),
+        response: {
+          200: paymentSchema,
+          202: paymentSchema,
+          ...problemReplies(...signatureProblems, 'not_found', 'invalid_parameter'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const orderId = uuidOf('ord', request.params.id) ?? '';
+      return tellFound(reply, await findPayment(core, signedBy(request).terminal, orderId));
+    },
+  );
+
+  app.get(
+    '/v1/payments',
+    {
+      preValidation: signed,
+      schema: {
+        summary: "A payment by the terminal's own number",
+        tags: ['payments'],
+        headers: signedHeaders,
+        querystring: z.strictObject({ batch_number: batchNumberSchema, trace_number: traceNumberSchema }),
+        response: {
+          200: paymentSchema,
+          202: paymentSchema,
+          ...problemReplies(...signatureProblems, 'not_found', 'invalid_parameter'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { batch_number: batch, trace_number: trace } = request.query;
+      return tellFound(reply, await findPaymentByTrace(core, signedBy(request).terminal, batch, trace));
+    },
+  );
+}
+
+function signedBy(request: FastifyRequest): KnownKey {
+  if (request.signedBy === null) throw new Error('BUG: a route without the signature check');
+  return request.signedBy;
+}
+
+/** Idempotency-Key, deadline and trace of a money POST. */
+function moneyTermsOf(request: FastifyRequest) {
+  const { 'idempotency-key': key, 'ballast-deadline-ms': deadline, traceparent } = request.headers;
+  if (typeof key !== 'string' || key === '') {
+    throw new Problem('idempotency_key_required', 'Idempotency-Key is required on every money POST.', {
+      errors: [{ pointer: 'Idempotency-Key', detail: 'is missing' }],
+    });
+  }
+  if (!IDEMPOTENCY_KEY.test(key)) {
+    throw wrongHeader('Idempotency-Key', 'must be 1 to 128 visible ASCII characters');
+  }
+  const deadlineMs =
+    deadline === undefined
+      ? DEFAULT_DEADLINE_MS
+      : /^[0-9]{1,6}$/.test(String(deadline))
+        ? Number(deadline)
+        : Number.NaN;
+  if (!(deadlineMs >= LEAST_DEADLINE_MS && deadlineMs <= LONGEST_DEADLINE_MS)) {
+    throw wrongHeader('Ballast-Deadline-Ms', `must be ${LEAST_DEADLINE_MS} to ${LONGEST_DEADLINE_MS}`);
+  }
+  return {
+    idempotencyKey: key,
+    deadlineMs,
+    receivedAt: request.receivedAt,
+    traceparent: childTraceparent(typeof traceparent === 'string' ? traceparent : undefined),
+  };
+}
+
+function wrongHeader(pointer: string, detail: string): Problem {
+  return new Problem('invalid_parameter', `${pointer} ${detail}.`, { errors: [{ pointer, detail }] });
+}
+
+/** The body is JSON text already: a stored answer goes out byte for byte. */
+function tell(reply: FastifyReply, told: Told) {
+  reply.code(told.status).type('application/json; charset=utf-8');
+  if (told.orderId !== null) reply.header('location', `/v1/payments/${publicId('ord', told.orderId)}`);
+  if (told.retryAfterSeconds !== null) reply.header('retry-after', String(told.retryAfterSeconds));
+  if (told.replayed) reply.header('idempotent-replayed', 'true');
+  return reply.send(told.body);
+}
+
+function tellFound(reply: FastifyReply, told: Told | null) {
+  if (told === null) throw new Problem('not_found', 'This terminal has no such payment.');
+  return tell(reply, told);
+}

@@ -1,0 +1,96 @@
+// What collection measures (names: interfaces.md, "Metrics and logs").
+import { onTransaction } from '@ballast/database';
+import type { PolicyEvent } from '@ballast/resilience';
+import { createMetrics, type Logger } from '@ballast/telemetry';
+import type { Knex } from 'knex';
+import type { PaymentsCore } from './payments/core.ts';
+import { countInDoubt } from './payments/orders.sql.ts';
+
+export type CollectionMetrics = ReturnType<typeof createCollectionMetrics>;
+
+export function createCollectionMetrics(logger: Logger) {
+  const metrics = createMetrics('collection');
+  const calls = metrics.counter('ballast_channel_requests_total', 'Calls of a channel by outcome.', [
+    'channel',
+    'operation',
+    'outcome',
+    'reason',
+  ]);
+  const callDuration = metrics.duration('ballast_channel_request_duration_seconds', 'From admission to the end.', [
+    'channel',
+    'operation',
+  ]);
+  const state = metrics.gauge('ballast_channel_state', 'One series per state; 1 for the present one.', [
+    'channel',
+    'operation',
+    'state',
+  ]);
+  const transactions = metrics.duration('ballast_transaction_duration_seconds', 'Transactions and batch statements.', [
+    'name',
+    'level',
+  ]);
+  onTransaction(({ name, durationMs, level }) => {
+    transactions.observe({ name, level }, durationMs / 1_000);
+    if (level !== 'none')
+      logger.warn({ transaction: name, duration_ms: Math.round(durationMs), level }, 'long transaction');
+  });
+
+  return {
+    ...metrics,
+
+    channelEvent(channel: string, operation: string, event: PolicyEvent): void {
+      switch (event.kind) {
+        case 'state':
+          for (const name of ['closed', 'open', 'half_open'])
+            state.set({ channel, operation, state: name }, name === event.state ? 1 : 0);
+          return;
+        case 'refused':
+          calls.inc({ channel, operation, outcome: 'refused', reason: event.refusal.rule });
+          return;
+        case 'ended': {
+          // What the bank said of the payment (approved, declined) is counted where it is known: `outcome`.
+          if (event.outcome === 'timeout') calls.inc({ channel, operation, outcome: 'timeout', reason: 'timeout' });
+          if (event.outcome === 'error' || event.outcome === 'technical')
+            calls.inc({ channel, operation, outcome: 'technical', reason: event.outcome });
+          callDuration.observe({ channel, operation }, event.durationMs / 1_000);
+          return;
+        }
+        default:
+          return;
+      }
+    },
+
+    /** A bank's clear word on a charge. */
+    outcome(channel: string, outcome: 'approved' | 'declined'): void {
+      calls.inc({ channel, operation: 'pay', outcome, reason: 'bank' });
+    },
+
+    /** Gauges that are read when somebody looks. */
+    watch(core: PaymentsCore, knex: Knex): void {
+      let seen = { count: 0, oldestSeconds: 0 };
+      metrics.gauge('ballast_in_doubt_orders', 'Orders in doubt.', [], async function () {
+        seen = await countInDoubt(knex);
+        this.set(seen.count);
+      });
+      metrics.gauge('ballast_in_doubt_oldest_seconds', 'Age of the oldest order in doubt.', [], function () {
+        this.set(seen.oldestSeconds);
+      });
+      metrics.gauge('ballast_commit_waiting_rows', 'Rows waiting for a group commit.', ['statement'], function () {
+        this.set({ statement: 'accept' }, core.accept.stats().waiting);
+        this.set({ statement: 'learn' }, core.learnt.stats().waiting);
+      });
+      metrics.gauge(
+        'ballast_commit_batches',
+        'Batches and rows committed since the start.',
+        ['statement', 'of'],
+        function () {
+          for (const [statement, commit] of [['accept', core.accept] as const, ['learn', core.learnt] as const]) {
+            const { batches, rows } = commit.stats();
+            this.set({ statement, of: 'batches' }, batches);
+            this.set({ statement, of: 'rows' }, rows);
+          }
+        },
+      );
+    },
+  };
+}
