@@ -1,4 +1,5 @@
 // What collection measures (names: interfaces.md, "Metrics and logs").
+import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
 import { onTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
 import { createMetrics, type Logger } from '@ballast/telemetry';
@@ -44,25 +45,21 @@ export function createCollectionMetrics(logger: Logger) {
           for (const name of ['closed', 'open', 'half_open'])
             state.set({ channel, operation, state: name }, name === event.state ? 1 : 0);
           return;
-        case 'refused':
-          calls.inc({ channel, operation, outcome: 'refused', reason: event.refusal.rule });
-          return;
-        case 'ended': {
-          // What the bank said of the payment (approved, declined) is counted where it is known: `outcome`.
-          if (event.outcome === 'timeout') calls.inc({ channel, operation, outcome: 'timeout', reason: 'timeout' });
-          if (event.outcome === 'error' || event.outcome === 'technical')
-            calls.inc({ channel, operation, outcome: 'technical', reason: event.outcome });
+        case 'ended':
           callDuration.observe({ channel, operation }, event.durationMs / 1_000);
           return;
-        }
         default:
           return;
       }
     },
 
-    /** A bank's clear word on a charge. */
-    outcome(channel: string, outcome: 'approved' | 'declined'): void {
-      calls.inc({ channel, operation: 'pay', outcome, reason: 'bank' });
+    /** How one call of a channel ended, in the five words of the dashboards; `reason` says more. */
+    channelOutcome(
+      channel: string,
+      operation: string,
+      outcome: ChargeOutcome | InquiryOutcome | ReversalOutcome,
+    ): void {
+      calls.inc({ channel, operation, ...wordsOf(outcome) });
     },
 
     /** Gauges that are read when somebody looks. */
@@ -93,4 +90,20 @@ export function createCollectionMetrics(logger: Logger) {
       );
     },
   };
+}
+
+function wordsOf(outcome: ChargeOutcome | InquiryOutcome | ReversalOutcome): { outcome: string; reason: string } {
+  switch (outcome.kind) {
+    case 'approved':
+    case 'reversed':
+      return { outcome: 'approved', reason: outcome.kind };
+    case 'declined':
+    case 'refused':
+    case 'not_found':
+      return { outcome: 'declined', reason: outcome.kind };
+    case 'in_doubt':
+      return { outcome: outcome.reason === 'timeout' ? 'timeout' : 'technical', reason: outcome.reason };
+    case 'not_sent':
+      return { outcome: outcome.refusedByUs ? 'refused' : 'technical', reason: outcome.reason };
+  }
 }

@@ -16,7 +16,7 @@ export function openChannels({ entries, logger, metrics }: OpenChannelsOptions):
 
   function openOne(entry: ChannelEntry): HttpChannel {
     const rules = builtInRules(entry);
-    return openHttpChannel({
+    const channel = openHttpChannel({
       name: entry.name,
       url: entry.url,
       livemode: entry.livemode,
@@ -27,6 +27,20 @@ export function openChannels({ entries, logger, metrics }: OpenChannelsOptions):
       beforeCall: refuseInTransaction,
       listener: (operation, event) => told(entry.name, operation, event),
     });
+    const counted = async <T extends Parameters<typeof metrics.channelOutcome>[2]>(
+      operation: Operation,
+      call: Promise<T>,
+    ) => {
+      const outcome = await call;
+      metrics.channelOutcome(entry.name, operation, outcome);
+      return outcome;
+    };
+    return {
+      ...channel,
+      pay: (charge, options) => counted('pay', channel.pay(charge, options)),
+      inquire: (identity, options) => counted('inquiry', channel.inquire(identity, options)),
+      reverse: (identity, repeat, options) => counted('reversal', channel.reverse(identity, repeat, options)),
+    };
   }
 
   function told(channel: string, operation: Operation, event: PolicyEvent): void {
