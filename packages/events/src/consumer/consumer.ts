@@ -1,0 +1,291 @@
+// The consumer contract: one handler for both routes (Kafka and direct delivery). The subscriber's effects and the
+// position of each order move in one transaction, so an event takes effect once whatever is delivered how often:
+//
+//   repeat → dropped      next → applied      early → held, and the gap reported
+//
+// A batch is one transaction of a few multi-row statements. When it fails because of what is in it, it is halved by
+// orders until the poison event stands alone: that event is parked where people see it, its order waits, others flow.
+// When it fails because of the database, it fails as a whole, nothing is parked, and the sender delivers it again.
+//
+// A newer generation of the source database (failover, restore) may issue versions again that were applied with other
+// content. Then `reconcile` is called first, in the same transaction: it takes back versions from..to of that order, and
+// the new event is applied as the next one. A subscriber that cannot take back gives no `reconcile`: the event is parked.
+import { type DeliveryReply, type OrderEvent, Problem, type Watermark } from '@ballast/contracts';
+import { withTransaction } from '@ballast/database';
+import type { Knex } from 'knex';
+import { failureOf } from './failures.ts';
+import { type Fork, NOTHING_YET, orderKey, type Plan, type Position, planDelivery } from './next-in-order.ts';
+import {
+  claimMoves,
+  forgetEverything,
+  forgetOrdersBefore,
+  markWaiting,
+  moveWatermarks,
+  readOpenGaps,
+  readPositions,
+} from './positions.sql.ts';
+import { readMessages } from './read-messages.ts';
+import {
+  countParked,
+  hold,
+  openParked,
+  type ParkedEvent,
+  parkEvent,
+  readHeld,
+  readParked,
+  release,
+} from './waiting.sql.ts';
+
+/** The little of pino that is needed here. */
+export interface ConsumerLogger {
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ConsumerOptions {
+  /** Names the transactions' timings. */
+  readonly name: string;
+  /** The subscriber's database; `migrateConsumer` was run on it. One consumer per database. */
+  readonly knex: Knex;
+  readonly logger: ConsumerLogger;
+  /** A batch, all next in order for their orders, several per order possible, in the order of the log. */
+  apply(trx: Knex.Transaction, events: readonly OrderEvent[]): Promise<void>;
+  /** Takes back what a replaced generation had issued; called before `apply` in the same transaction. */
+  reconcile?(trx: Knex.Transaction, forks: readonly Fork[]): Promise<void>;
+  /** Everything decided before its value was applied, held or parked; in the transaction that stores it. */
+  onWatermark?(trx: Knex.Transaction, watermark: Watermark): Promise<void>;
+}
+
+export interface Consumer {
+  /**
+   * Both routes call it, with messages in the order of the log. Deliveries run one after the other. Rejects with a
+   * Problem when the messages are to be sent again (`database_unavailable`, `overloaded`) or can never be read.
+   */
+  deliver(messages: readonly unknown[]): Promise<DeliveryReply>;
+  parked(limit: number): Promise<ParkedEvent[]>;
+  /** Tries an order's parked events again, and what is held behind them. */
+  retryParked(orderId: string): Promise<DeliveryReply>;
+  /** Forgets all positions in the transaction that empties the read model: a rebuild starts from zero. */
+  forgetEverything(trx: Knex.Transaction): Promise<void>;
+  /** Forgets positions of orders older than this id, for retention. */
+  forgetOrdersBefore(firstKeptOrderId: string): Promise<number>;
+}
+
+/** Beyond these the consumer relies on being sent the events again, or takes none until a person has looked. */
+const MAX_HELD = 10_000;
+const MAX_PARKED = 1_000;
+/** What one reply reports; the rest is reported with the next. */
+const MAX_GAPS = 1_000;
+const TRIES = 5;
+
+class NoReconcile extends Error {}
+
+interface Counts {
+  applied: number;
+  repeated: number;
+  held: number;
+  parked: number;
+}
+
+export function openConsumer(options: ConsumerOptions): Consumer {
+  const { name, knex, logger } = options;
+  let last: Promise<unknown> = Promise.resolve();
+
+  /** One delivery at a time: the order of arrival is the order of effect. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(work);
+    last = turn.catch(() => undefined); // its own caller is told
+    return turn;
+  }
+
+  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
+    const { events, unreadable, watermarks } = readMessages(messages);
+    const counts: Counts = { applied: 0, repeated: 0, held: 0, parked: 0 };
+    try {
+      if (events.length > 0) await applyOrHalve(events, unreadable, counts);
+      if (watermarks.length > 0) await passWatermarks(watermarks);
+      const look = counts.held > 0 || watermarks.length > 0;
+      return { ...counts, gaps: look ? await readOpenGaps(knex, MAX_GAPS) : [] };
+    } catch (error) {
+      if (error instanceof Problem || failureOf(error) === 'poison') throw error;
+      throw new Problem('database_unavailable', 'the subscriber could not store the delivery', {
+        retryAfterSeconds: 1,
+        cause: error,
+      });
+    }
+  }
+
+  async function applyOrHalve(
+    events: readonly OrderEvent[],
+    unreadable: ReadonlyMap<OrderEvent, string>,
+    counts: Counts,
+  ): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        const plan = await withTransaction(knex, `${name} delivery`, (trx) => applyBatch(trx, events, unreadable));
+        counts.applied += plan.next.length;
+        counts.repeated += plan.repeated.length;
+        counts.held += plan.early.length;
+        return;
+      } catch (error) {
+        const failure = failureOf(error);
+        if (failure === 'again' && tries < TRIES) continue;
+        if (failure === 'unavailable' || failure === 'again') throw error;
+        const [head, tail] = halve(events);
+        if (tail.length > 0) {
+          await applyOrHalve(head, unreadable, counts);
+          return applyOrHalve(tail, unreadable, counts);
+        }
+        if (failure === 'smaller') throw error;
+        return applyOneByOne(head, unreadable, counts);
+      }
+    }
+  }
+
+  /** The event that failed may have failed because of what is held behind it: each in a transaction of its own. */
+  async function applyOneByOne(
+    [event]: readonly OrderEvent[],
+    unreadable: ReadonlyMap<OrderEvent, string>,
+    counts: Counts,
+  ): Promise<void> {
+    if (event === undefined) throw new Error('BUG: nothing to apply');
+    const held = await withTransaction(knex, `${name} held`, (trx) => readHeld(trx, [event]));
+    const line = [event, ...held];
+    for (const [index, one] of line.entries()) {
+      try {
+        const plan = await withTransaction(knex, `${name} event`, (trx) =>
+          applyAlone(trx, one, unreadable, index < line.length - 1),
+        );
+        counts.applied += plan.next.length;
+        if (index === 0) counts.repeated += plan.repeated.length;
+        if (index === 0) counts.held += plan.early.length;
+      } catch (error) {
+        if (failureOf(error) !== 'poison') throw error;
+        await park(one, error);
+        counts.parked++;
+        return;
+      }
+    }
+  }
+
+  async function applyBatch(
+    trx: Knex.Transaction,
+    events: readonly OrderEvent[],
+    unreadable: ReadonlyMap<OrderEvent, string>,
+  ): Promise<Plan> {
+    const positions = await readPositions(trx, events);
+    const open = ordersWithGap(events, positions);
+    const held = open.length === 0 ? [] : await readHeld(trx, open);
+    const plan = planDelivery([...events, ...held], positions);
+    const waited = plan.moves.filter((move) => move.before.waitsFor !== null);
+    await applyPlan(trx, plan, positions, unreadable);
+    if (waited.length > 0)
+      await release(
+        trx,
+        waited.map(({ sample, version }) => ({ ...sample, version })),
+      );
+    const alreadyHeld = new Set(held);
+    const early = plan.early.filter((event) => !alreadyHeld.has(event));
+    if (early.length > 0) await hold(trx, early, MAX_HELD);
+    if (plan.early.length > 0) await markWaiting(trx, plan.early, 'gap');
+    return { ...plan, early, repeated: plan.repeated.filter((event) => !alreadyHeld.has(event)) };
+  }
+
+  async function applyAlone(
+    trx: Knex.Transaction,
+    event: OrderEvent,
+    unreadable: ReadonlyMap<OrderEvent, string>,
+    moreAreHeld: boolean,
+  ): Promise<Plan> {
+    const positions = await readPositions(trx, [event]);
+    const plan = planDelivery([event], positions);
+    await applyPlan(trx, plan, positions, unreadable);
+    if (plan.next.length > 0) await release(trx, [event]);
+    if (plan.early.length > 0) await hold(trx, plan.early, MAX_HELD);
+    if (plan.early.length > 0 || moreAreHeld) await markWaiting(trx, [event], 'gap');
+    return plan;
+  }
+
+  async function applyPlan(
+    trx: Knex.Transaction,
+    plan: Plan,
+    positions: ReadonlyMap<string, Position>,
+    unreadable: ReadonlyMap<OrderEvent, string>,
+  ): Promise<void> {
+    if (plan.moves.length === 0) return;
+    await claimMoves(trx, plan.moves, positions);
+    await reconcileForks(trx, plan.forks);
+    refuseUnreadable(plan.next, unreadable);
+    await options.apply(trx, plan.next);
+  }
+
+  async function reconcileForks(trx: Knex.Transaction, forks: readonly Fork[]): Promise<void> {
+    if (forks.length === 0) return;
+    if (options.reconcile === undefined)
+      throw new NoReconcile('a newer generation issued a version again, and this subscriber cannot take it back');
+    await options.reconcile(trx, forks);
+  }
+
+  async function park(event: OrderEvent, error: unknown): Promise<void> {
+    const reason = error instanceof Error ? error.message : String(error);
+    const count = await withTransaction(knex, `${name} park`, async (trx) => {
+      if ((await countParked(trx)) >= MAX_PARKED)
+        throw new Problem('overloaded', `${MAX_PARKED} events are parked; a person has to look first`, {
+          cause: error,
+        });
+      await markWaiting(trx, [event], 'parked');
+      return parkEvent(trx, event, reason);
+    });
+    const { order_id, merchant_id, version, generation } = event;
+    logger.error(
+      { order_id, merchant_id, version, generation, reason, parked: count },
+      'event parked; its order waits',
+    );
+  }
+
+  function passWatermarks(watermarks: readonly Watermark[]): Promise<void> {
+    return withTransaction(knex, `${name} watermark`, async (trx) => {
+      const moved = await moveWatermarks(trx, watermarks);
+      for (const watermark of moved) await options.onWatermark?.(trx, watermark);
+    });
+  }
+
+  async function retryParked(orderId: string): Promise<DeliveryReply> {
+    const events = await withTransaction(knex, `${name} retry`, (trx) => openParked(trx, orderId));
+    return deliver(events);
+  }
+
+  return {
+    deliver: (messages) => inTurn(() => deliver(messages)),
+    parked: (limit) => readParked(knex, limit),
+    retryParked: (orderId) => inTurn(() => retryParked(orderId)),
+    forgetEverything,
+    forgetOrdersBefore: (firstKept) => forgetOrdersBefore(knex, firstKept),
+  };
+}
+
+function ordersWithGap(events: readonly OrderEvent[], positions: ReadonlyMap<string, Position>): OrderEvent[] {
+  const waiting = new Map<string, OrderEvent>();
+  for (const event of events) {
+    const key = orderKey(event);
+    if ((positions.get(key) ?? NOTHING_YET).waitsFor === 'gap') waiting.set(key, event);
+  }
+  return [...waiting.values()];
+}
+
+function refuseUnreadable(events: readonly OrderEvent[], unreadable: ReadonlyMap<OrderEvent, string>): void {
+  if (unreadable.size === 0) return;
+  for (const event of events) {
+    const reason = unreadable.get(event);
+    if (reason !== undefined) throw new Error(reason);
+  }
+}
+
+/** Two halves with no order in both; one order alone is halved by its events. The second half is empty for one event. */
+function halve(events: readonly OrderEvent[]): readonly [readonly OrderEvent[], readonly OrderEvent[]] {
+  const orders = [...new Set(events.map(orderKey))];
+  if (orders.length === 1)
+    return [events.slice(0, Math.ceil(events.length / 2)), events.slice(Math.ceil(events.length / 2))];
+  const first = new Set(orders.slice(0, orders.length / 2));
+  return [events.filter((event) => first.has(orderKey(event))), events.filter((event) => !first.has(orderKey(event)))];
+}

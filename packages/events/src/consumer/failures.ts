@@ -1,0 +1,46 @@
+// Is it this event, or is it everything? Only what an event itself causes may park it.
+import pg from 'pg';
+
+/**
+ * - `again`: somebody else went first, or a deadlock: the same transaction once more.
+ * - `smaller`: it took too long as a batch.
+ * - `unavailable`: the database; nothing is known about the event, its sender keeps it.
+ * - `poison`: the event.
+ */
+export type Failure = 'again' | 'smaller' | 'unavailable' | 'poison';
+
+const byClass: Readonly<Record<string, Failure>> = {
+  '08': 'unavailable', // connection
+  '25': 'unavailable', // read-only, transaction timeout
+  '28': 'unavailable', // login refused
+  '40': 'again', // serialization, deadlock
+  '53': 'unavailable', // disk full, out of memory, too many connections
+  '55': 'again', // lock not available
+  '57': 'unavailable', // shutdown, crash, cancelled
+  '58': 'unavailable', // input and output
+  '3D': 'unavailable', // no such database
+  XX: 'unavailable', // internal, corrupted
+};
+const QUERY_CANCELLED = '57014';
+/** A statement of `apply` failed, and `apply` went on: its bug, not the database's. */
+const TRANSACTION_ABORTED = '25P02';
+const connectionErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EHOSTUNREACH']);
+
+export function failureOf(error: unknown): Failure {
+  if (!(error instanceof Error)) return 'poison';
+  if (error.name === 'Overtaken') return 'again';
+  if (error instanceof pg.DatabaseError) {
+    if (error.code === QUERY_CANCELLED) return 'smaller';
+    if (error.code === TRANSACTION_ABORTED) return 'poison';
+    return byClass[(error.code ?? '').slice(0, 2)] ?? 'poison';
+  }
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const lost =
+    connectionErrors.has(code) ||
+    error.name === 'KnexTimeoutError' ||
+    error.name === 'AggregateError' || // every address of the host refused
+    /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Unable to acquire a connection/.test(
+      error.message,
+    );
+  return lost ? 'unavailable' : 'poison';
+}

@@ -1,0 +1,101 @@
+// What becomes of each event, decided from the position of its order. A pure function, so that it can be tried against
+// every order of arrival.
+//
+//   generation older than the position's        → repeat (a database that was replaced wrote it)
+//   same generation, version ≤ last             → repeat
+//   version = last + 1                          → next
+//   version > last + 1                          → early: held, and the gap before it reported
+//   newer generation, version ≤ last            → next, and a fork: what was applied from this version on was written by
+//                                                 a database that failed over or was restored, and never happened
+//   any, the order is parked                    → early: held behind the parked event
+import type { OrderEvent } from '@ballast/contracts';
+
+export interface Position {
+  readonly generation: number;
+  readonly version: number;
+  readonly waitsFor: 'gap' | 'parked' | null;
+}
+
+/** An order whose applied history was replaced: the subscriber undoes versions `from` to `to` before going on. */
+export interface Fork {
+  readonly source: string;
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly from_version: number;
+  readonly to_version: number;
+  readonly generation: number;
+}
+
+export interface Move {
+  readonly key: string;
+  readonly sample: OrderEvent;
+  readonly before: Position;
+  readonly generation: number;
+  readonly version: number;
+}
+
+export interface Plan {
+  /** To apply, in the order they came (an order's own events always ascending). */
+  readonly next: readonly OrderEvent[];
+  readonly repeated: readonly OrderEvent[];
+  readonly early: readonly OrderEvent[];
+  readonly forks: readonly Fork[];
+  /** One for each order that goes forward. */
+  readonly moves: readonly Move[];
+}
+
+export const NOTHING_YET: Position = { generation: 0, version: 0, waitsFor: null };
+
+/** The key of an order among all sources. */
+export function orderKey(event: { readonly source: string; readonly order_id: string }): string {
+  return `${event.order_id} ${event.source}`;
+}
+
+export function planDelivery(events: readonly OrderEvent[], positions: ReadonlyMap<string, Position>): Plan {
+  const reached = new Map<string, { generation: number; version: number }>();
+  const waiting = new Map<string, OrderEvent[]>();
+  const samples = new Map<string, OrderEvent>();
+  const next: OrderEvent[] = [];
+  const repeated: OrderEvent[] = [];
+  const forks: Fork[] = [];
+
+  function place(event: OrderEvent, key: string): boolean {
+    const before = positions.get(key) ?? NOTHING_YET;
+    const last = reached.get(key) ?? before;
+    if (event.generation < last.generation || (event.generation === last.generation && event.version <= last.version)) {
+      repeated.push(event);
+      return true;
+    }
+    if (before.waitsFor === 'parked' || event.version > last.version + 1) return false;
+    if (event.version <= last.version) {
+      const { source, merchant_id, order_id, generation, version } = event;
+      forks.push({ source, merchant_id, order_id, generation, from_version: version, to_version: last.version });
+    }
+    next.push(event);
+    samples.set(key, event);
+    reached.set(key, { generation: event.generation, version: event.version });
+    return true;
+  }
+
+  for (const event of events) {
+    const key = orderKey(event);
+    if (place(event, key)) continue;
+    const others = waiting.get(key);
+    if (others === undefined) waiting.set(key, [event]);
+    else others.push(event);
+  }
+
+  // What came before its turn may have its turn by now.
+  const early: OrderEvent[] = [];
+  for (const [key, held] of waiting) {
+    held.sort((a, b) => a.version - b.version || a.generation - b.generation);
+    for (const event of held) if (!place(event, key)) early.push(event);
+  }
+
+  const moves = [...reached].map(([key, { generation, version }]) => {
+    const sample = samples.get(key);
+    if (sample === undefined) throw new Error('BUG: an order moved without an event');
+    return { key, sample, before: positions.get(key) ?? NOTHING_YET, generation, version };
+  });
+  return { next, repeated, early, forks, moves };
+}

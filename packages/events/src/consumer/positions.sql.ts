@@ -1,0 +1,163 @@
+// Every statement on consumer_position and consumer_watermark. One multi-row statement each, whatever the batch's size.
+import type { OrderEvent, Watermark } from '@ballast/contracts';
+import type { Knex } from 'knex';
+import { type Move, orderKey, type Position } from './next-in-order.ts';
+
+/** No lock: `claimMoves` finds out whether somebody else went first. Index: the primary key. */
+export async function readPositions(
+  trx: Knex.Transaction,
+  events: readonly OrderEvent[],
+): Promise<Map<string, Position>> {
+  const orders = [...new Set(events.map((event) => event.order_id))];
+  const { rows } = await trx.raw<{
+    rows: {
+      order_id: string;
+      source: string;
+      generation: number;
+      version: number;
+      waits_for: 'gap' | 'parked' | null;
+    }[];
+  }>('select order_id, source, generation, version, waits_for from consumer_position where order_id = any(?::uuid[])', [
+    orders,
+  ]);
+  return new Map(
+    rows.map((row) => [orderKey(row), { generation: row.generation, version: row.version, waitsFor: row.waits_for }]),
+  );
+}
+
+/** Another process moved one of these orders meanwhile; nothing was applied, read again. */
+export class Overtaken extends Error {
+  constructor(count: number) {
+    super(`${count} orders were moved by another consumer meanwhile`);
+    this.name = 'Overtaken';
+  }
+}
+
+/**
+ * Moves each order from the position that was read to the new one, before its effects: two deliveries of one event
+ * cannot both get here. Locks those rows; rejects with Overtaken when a row is no longer where it was read.
+ */
+export async function claimMoves(
+  trx: Knex.Transaction,
+  moves: readonly Move[],
+  known: ReadonlyMap<string, Position>,
+): Promise<void> {
+  const { rows } = await trx.raw<{ rows: { claimed: bigint }[] }>(
+    `with input as materialized (
+       select * from unnest(?::uuid[], ?::text[], ?::uuid[], ?::int[], ?::int[], ?::int[], ?::int[], ?::boolean[])
+         as t(order_id, source, merchant_id, generation, version, was_generation, was_version, known)
+     ), moved as (
+       update consumer_position p set generation = i.generation, version = i.version, waits_for = null
+       from input i
+       where i.known and p.order_id = i.order_id and p.source = i.source
+         and p.generation = i.was_generation and p.version = i.was_version
+       returning 1
+     ), made as (
+       insert into consumer_position (order_id, source, merchant_id, generation, version)
+       select order_id, source, merchant_id, generation, version from input where not known
+       on conflict do nothing
+       returning 1
+     )
+     select (select count(*) from moved) + (select count(*) from made) as claimed`,
+    [
+      moves.map((move) => move.sample.order_id),
+      moves.map((move) => move.sample.source),
+      moves.map((move) => move.sample.merchant_id),
+      moves.map((move) => move.generation),
+      moves.map((move) => move.version),
+      moves.map((move) => move.before.generation),
+      moves.map((move) => move.before.version),
+      moves.map((move) => known.has(move.key)),
+    ],
+  );
+  const missing = moves.length - Number(rows[0]?.claimed ?? 0);
+  if (missing !== 0) throw new Overtaken(missing);
+}
+
+/** Marks orders as waiting; also those of which nothing was applied yet. An order that is parked stays parked. */
+export async function markWaiting(
+  trx: Knex.Transaction,
+  events: readonly OrderEvent[],
+  waitsFor: 'gap' | 'parked',
+): Promise<void> {
+  const orders = [...new Map(events.map((event) => [orderKey(event), event])).values()];
+  await trx.raw(
+    `insert into consumer_position as p (order_id, source, merchant_id, generation, version, waits_for)
+     select order_id, source, merchant_id, 0, 0, ?
+     from unnest(?::uuid[], ?::text[], ?::uuid[]) as t(order_id, source, merchant_id)
+     on conflict (order_id, source) do update set waits_for = excluded.waits_for
+     where p.waits_for is null or excluded.waits_for = 'parked'`,
+    [
+      waitsFor,
+      orders.map((event) => event.order_id),
+      orders.map((event) => event.source),
+      orders.map((event) => event.merchant_id),
+    ],
+  );
+}
+
+export interface OpenGap {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly after_version: number;
+  readonly before_version: number;
+}
+
+const NO_END = 2_147_483_647;
+
+/**
+ * Orders that wait for a missing event, and which versions are missing. Without a held event (the bound was reached)
+ * there is no end: everything after the last one is asked for. At least one is: being sent it again is what makes an
+ * order go on whose next event is held already. Index: consumer_position_waiting.
+ */
+export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]> {
+  const { rows } = await knex.raw<{ rows: OpenGap[] }>(
+    `select p.merchant_id, p.order_id, p.version as after_version,
+       greatest(p.version + 2, coalesce(h.first, ${NO_END})) as before_version
+     from consumer_position p
+     left join lateral (
+       select min(version) as first from consumer_held
+       where order_id = p.order_id and source = p.source and version > p.version
+     ) h on true
+     where p.waits_for = 'gap'
+     order by p.order_id
+     limit ?`,
+    [limit],
+  );
+  return rows;
+}
+
+/** Never backwards; an older generation's says nothing. Resolves to those that moved. */
+export async function moveWatermarks(trx: Knex.Transaction, watermarks: readonly Watermark[]): Promise<Watermark[]> {
+  const { rows } = await trx.raw<{ rows: { source: string; node: string }[] }>(
+    `insert into consumer_watermark as w (source, node, generation, value)
+     select source, node, generation, value
+     from unnest(?::text[], ?::text[], ?::int[], ?::timestamptz[]) as t(source, node, generation, value)
+     on conflict (source, node) do update set generation = excluded.generation, value = excluded.value
+     where (excluded.generation = w.generation and excluded.value > w.value) or excluded.generation > w.generation
+     returning source, node`,
+    [
+      watermarks.map((mark) => mark.source),
+      watermarks.map((mark) => mark.node),
+      watermarks.map((mark) => mark.generation),
+      watermarks.map((mark) => mark.value),
+    ],
+  );
+  const moved = new Set(rows.map((row) => `${row.source} ${row.node}`));
+  return watermarks.filter((mark) => moved.has(`${mark.source} ${mark.node}`));
+}
+
+/** Forgets everything, for a rebuild from zero, in the transaction that empties the read model. */
+export async function forgetEverything(trx: Knex.Transaction): Promise<void> {
+  await trx.raw('truncate consumer_position, consumer_held, consumer_parked, consumer_watermark');
+}
+
+/** Positions of orders older than the retention, by the time in the id. Index: the primary key's left edge. */
+export async function forgetOrdersBefore(knex: Knex, firstKeptOrderId: string): Promise<number> {
+  const { rows } = await knex.raw<{ rows: { count: bigint }[] }>(
+    `with gone as (delete from consumer_position where order_id < ?::uuid and waits_for is null returning 1)
+     select count(*) as count from gone`,
+    [firstKeptOrderId],
+  );
+  return Number(rows[0]?.count ?? 0);
+}

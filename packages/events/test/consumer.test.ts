@@ -1,0 +1,235 @@
+import type { OrderEvent, Watermark } from '@ballast/contracts';
+import { type Knex, openDatabase } from '@ballast/database';
+import { freshDatabase, type TestDatabase } from '@ballast/database/testing';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Consumer, type ConsumerOptions, migrateConsumer, openConsumer } from '../src/index.ts';
+import { merchantId, newOrderId, orderEvent } from './support/events.ts';
+
+let database: TestDatabase;
+let knex: Knex;
+const poison = new Set<string>();
+const logged: object[] = [];
+const logger = {
+  warn: (fields: object) => void logged.push(fields),
+  error: (fields: object) => void logged.push(fields),
+};
+
+beforeAll(async () => {
+  database = await freshDatabase('consumer');
+  knex = openDatabase({ url: database.url, applicationName: 'consumer test', poolMax: 4 });
+  await migrateConsumer(knex);
+  await knex.raw(
+    'create table effect (n bigserial, order_id uuid not null, version int not null, generation int not null)',
+  );
+});
+
+afterAll(async () => {
+  await knex.destroy();
+  await database.drop();
+});
+
+beforeEach(async () => {
+  poison.clear();
+  logged.length = 0;
+  await knex.raw('truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark');
+});
+
+/** The effect is a row per event, without any key: a second effect would be seen. */
+async function apply(trx: Knex.Transaction, events: readonly OrderEvent[]): Promise<void> {
+  const bad = events.find((event) => poison.has(event.id));
+  await trx.raw(
+    `insert into effect (order_id, version, generation)
+     select order_id, version, case when order_id = ? then 1 / 0 else generation end
+     from unnest(?::uuid[], ?::int[], ?::int[]) with ordinality as t(order_id, version, generation, n) order by n`,
+    [
+      bad?.order_id ?? null,
+      events.map((event) => event.order_id),
+      events.map((event) => event.version),
+      events.map((event) => event.generation),
+    ],
+  );
+}
+
+function open(extra: Partial<ConsumerOptions> = {}): Consumer {
+  return openConsumer({ name: 'test', knex, logger, apply, ...extra });
+}
+
+async function effects(orderId: string): Promise<number[]> {
+  const { rows } = await knex.raw('select version from effect where order_id = ? order by n', [orderId]);
+  return rows.map((row: { version: number }) => row.version);
+}
+
+function watermark(value: string, generation = 1): Watermark {
+  return { kind: 'watermark', source: 'collection', generation, node: 'main', value };
+}
+
+test('each event takes effect once, however often it is delivered', async () => {
+  const consumer = open();
+  const order = newOrderId();
+  const events = [1, 2, 3].map((version) => orderEvent(order, version));
+  expect(await consumer.deliver(events)).toEqual({ applied: 3, repeated: 0, held: 0, parked: 0, gaps: [] });
+  expect(await consumer.deliver([...events, ...events])).toMatchObject({ applied: 0, repeated: 6 });
+  expect(await effects(order)).toEqual([1, 2, 3]);
+});
+
+test('two consumers given the same deliveries at once have one effect each', async () => {
+  const [one, two] = [open(), open()];
+  const orders = Array.from({ length: 40 }, newOrderId);
+  for (let version = 1; version <= 5; version++) {
+    const batch = orders.map((order) => orderEvent(order, version));
+    await Promise.all([one.deliver(batch), two.deliver([...batch].reverse())]);
+  }
+  for (const order of orders) expect(await effects(order)).toEqual([1, 2, 3, 4, 5]);
+});
+
+test('an early event waits for its gap, is reported, and goes on behind what fills it', async () => {
+  const consumer = open();
+  const [late, other] = [newOrderId(), newOrderId()];
+  await consumer.deliver([orderEvent(late, 1)]);
+  const reply = await consumer.deliver([orderEvent(late, 4), orderEvent(other, 1), orderEvent(late, 5)]);
+  expect(reply).toMatchObject({ applied: 1, held: 2 });
+  expect(reply.gaps).toEqual([{ merchant_id: merchantId, order_id: late, after_version: 1, before_version: 4 }]);
+  expect(await consumer.deliver([orderEvent(late, 2)])).toMatchObject({ applied: 1, gaps: [] });
+  expect(await consumer.deliver([watermark('2026-11-24T20:00:00Z')])).toMatchObject({
+    gaps: reply.gaps.map((gap) => ({ ...gap, after_version: 2 })),
+  });
+  expect(await consumer.deliver([orderEvent(late, 3)])).toMatchObject({ applied: 3 });
+  expect(await effects(late)).toEqual([1, 2, 3, 4, 5]);
+  expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
+});
+
+test('an order whose first event is missing reports the gap from zero', async () => {
+  const order = newOrderId();
+  const reply = await open().deliver([orderEvent(order, 2)]);
+  expect(reply.gaps).toEqual([{ merchant_id: merchantId, order_id: order, after_version: 0, before_version: 2 }]);
+});
+
+test('a poison event is parked alone: its order waits, all others flow', async () => {
+  const consumer = open();
+  const orders = Array.from({ length: 50 }, newOrderId);
+  const bad = orders[17] ?? '';
+  poison.add(orderEvent(bad, 2).id);
+  const reply = await consumer.deliver(
+    [1, 2, 3].flatMap((version) => orders.map((order) => orderEvent(order, version))),
+  );
+  expect(reply).toMatchObject({ applied: 148, parked: 1, held: 1, gaps: [] });
+  for (const order of orders) expect(await effects(order)).toEqual(order === bad ? [1] : [1, 2, 3]);
+  expect(await consumer.parked(10)).toMatchObject([
+    { order_id: bad, version: 2, reason: expect.stringContaining('division by zero') },
+  ]);
+  expect(logged).toMatchObject([{ order_id: bad, version: 2, parked: 1 }]);
+
+  await consumer.deliver([orderEvent(bad, 4)]);
+  expect(await consumer.retryParked(bad)).toMatchObject({ parked: 1 });
+  expect(await consumer.parked(10)).toMatchObject([{ tries: 2 }]);
+  poison.clear();
+  await consumer.retryParked(bad);
+  expect(await effects(bad)).toEqual([1, 2, 3, 4]);
+  expect(await consumer.parked(10)).toEqual([]);
+});
+
+test('a held event that is poison is parked itself, not the one that fills its gap', async () => {
+  const consumer = open();
+  const order = newOrderId();
+  poison.add(orderEvent(order, 2).id);
+  await consumer.deliver([orderEvent(order, 2), orderEvent(order, 3)]);
+  expect(await consumer.deliver([orderEvent(order, 1)])).toMatchObject({ applied: 1, parked: 1 });
+  expect(await effects(order)).toEqual([1]);
+  poison.clear();
+  await consumer.retryParked(order);
+  expect(await effects(order)).toEqual([1, 2, 3]);
+});
+
+test('an event that does not match the contract is parked in its place', async () => {
+  const consumer = open();
+  const order = newOrderId();
+  const broken = { ...orderEvent(order, 2), data: { surprise: true } };
+  expect(await consumer.deliver([orderEvent(order, 1), broken, orderEvent(order, 3)])).toMatchObject({
+    applied: 1,
+    parked: 1,
+    held: 1,
+  });
+  expect(await consumer.parked(1)).toMatchObject([{ version: 2, reason: expect.stringContaining('contract') }]);
+});
+
+test('what is no message at all refuses the delivery, and nothing of it is applied', async () => {
+  const order = newOrderId();
+  await expect(open().deliver([orderEvent(order, 1), { kind: 'event' }])).rejects.toMatchObject({
+    code: 'invalid_request',
+  });
+  expect(await effects(order)).toEqual([]);
+});
+
+test('a database that is away parks nothing: the delivery fails as a whole and is sent again', async () => {
+  const order = newOrderId();
+  let cut = true;
+  const consumer = open({
+    apply: async (trx, events) => {
+      if (cut) await trx.raw('select pg_terminate_backend(pg_backend_pid())');
+      await apply(trx, events);
+    },
+  });
+  await expect(consumer.deliver([orderEvent(order, 1)])).rejects.toMatchObject({ code: 'database_unavailable' });
+  expect(await consumer.parked(1)).toEqual([]);
+  cut = false;
+  expect(await consumer.deliver([orderEvent(order, 1)])).toMatchObject({ applied: 1 });
+});
+
+test('a fork is taken back before the newer generation is applied', async () => {
+  const order = newOrderId();
+  const consumer = open({
+    reconcile: async (trx, forks) => {
+      for (const fork of forks)
+        await trx.raw('delete from effect where order_id = ? and version between ? and ?', [
+          fork.order_id,
+          fork.from_version,
+          fork.to_version,
+        ]);
+    },
+  });
+  await consumer.deliver([1, 2, 3].map((version) => orderEvent(order, version)));
+  await consumer.deliver([orderEvent(order, 2, { generation: 2 }), orderEvent(order, 3)]);
+  expect((await knex.raw('select version, generation from effect order by n')).rows).toEqual([
+    { version: 1, generation: 1 },
+    { version: 2, generation: 2 },
+  ]);
+});
+
+test('without a way to take it back, a fork is parked', async () => {
+  const order = newOrderId();
+  const consumer = open();
+  await consumer.deliver([orderEvent(order, 1), orderEvent(order, 2)]);
+  expect(await consumer.deliver([orderEvent(order, 2, { generation: 2 })])).toMatchObject({ parked: 1 });
+});
+
+test('a watermark is passed on after the events before it, and never backwards', async () => {
+  const seen: string[] = [];
+  const order = newOrderId();
+  const consumer = open({
+    onWatermark: async (trx, mark) => {
+      const { rows } = await trx.raw('select count(*)::int as count from effect where order_id = ?', [order]);
+      seen.push(`${mark.value} after ${rows[0].count}`);
+    },
+  });
+  await consumer.deliver([
+    orderEvent(order, 1),
+    watermark('2026-11-24T20:00:01Z'),
+    orderEvent(order, 2),
+    watermark('2026-11-24T20:00:02Z'),
+  ]);
+  await consumer.deliver([watermark('2026-11-24T20:00:01Z')]);
+  await consumer.deliver([watermark('2026-11-24T19:00:00Z', 2)]);
+  await consumer.deliver([watermark('2026-11-24T21:00:00Z', 1)]);
+  expect(seen).toEqual(['2026-11-24T20:00:02Z after 2', '2026-11-24T19:00:00Z after 2']);
+});
+
+test('what is held is bounded; beyond it the order asks for everything after its last event', async () => {
+  const consumer = open();
+  await knex.raw(`insert into consumer_held (order_id, source, version, generation, event)
+                  select gen_random_uuid(), 'collection', 2, 1, '{}' from generate_series(1, 10000)`);
+  const order = newOrderId();
+  const reply = await consumer.deliver([orderEvent(order, 5)]);
+  expect(reply.gaps).toMatchObject([{ order_id: order, after_version: 0, before_version: 2_147_483_647 }]);
+  await consumer.deliver([1, 2, 3, 4, 5].map((version) => orderEvent(order, version)));
+  expect(await effects(order)).toEqual([1, 2, 3, 4, 5]);
+});

@@ -1,0 +1,59 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { NOTHING_YET, orderKey, type Position, planDelivery } from '../src/consumer/next-in-order.ts';
+import { newOrderId, orderEvent } from './support/events.ts';
+
+test('whatever arrives how often and in which order, each version is planned once and ascending', () => {
+  const orders = [newOrderId(), newOrderId(), newOrderId()];
+  const arrivals = fc.array(fc.record({ order: fc.nat(2), version: fc.integer({ min: 1, max: 6 }) }), {
+    maxLength: 60,
+  });
+  fc.assert(
+    fc.property(arrivals, fc.integer({ min: 1, max: 10 }), (all, size) => {
+      const positions = new Map<string, Position>();
+      const held = new Map<string, ReturnType<typeof orderEvent>>();
+      const applied = new Map<string, number[]>();
+      for (let at = 0; at < all.length; at += size) {
+        const batch = all.slice(at, at + size).map(({ order, version }) => orderEvent(orders[order] ?? '', version));
+        const plan = planDelivery([...batch, ...held.values()], positions);
+        for (const event of plan.next)
+          applied.set(event.order_id, [...(applied.get(event.order_id) ?? []), event.version]);
+        for (const { key, generation, version } of plan.moves)
+          positions.set(key, { generation, version, waitsFor: null });
+        held.clear();
+        for (const event of plan.early) held.set(event.id, event);
+      }
+      for (const order of orders) {
+        const sent = new Set(all.filter((one) => orders[one.order] === order).map((one) => one.version));
+        let contiguous = 0;
+        while (sent.has(contiguous + 1)) contiguous++;
+        expect(applied.get(order) ?? []).toEqual(Array.from({ length: contiguous }, (_, index) => index + 1));
+      }
+    }),
+  );
+});
+
+test('an event of an older generation is a repeat, whatever its version', () => {
+  const event = orderEvent(newOrderId(), 9, { generation: 1 });
+  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 2, version: 3, waitsFor: null }]]));
+  expect(plan).toMatchObject({ next: [], repeated: [event], early: [] });
+});
+
+test('a version issued again by a newer generation is a fork back to it', () => {
+  const event = orderEvent(newOrderId(), 4, { generation: 2 });
+  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 1, version: 6, waitsFor: null }]]));
+  expect(plan.next).toEqual([event]);
+  expect(plan.forks).toMatchObject([{ order_id: event.order_id, generation: 2, from_version: 4, to_version: 6 }]);
+});
+
+test('a newer generation that simply goes on is no fork', () => {
+  const event = orderEvent(newOrderId(), 4, { generation: 2 });
+  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 1, version: 3, waitsFor: null }]]));
+  expect(plan).toMatchObject({ next: [event], forks: [] });
+});
+
+test('nothing passes a parked order', () => {
+  const event = orderEvent(newOrderId(), 1);
+  const plan = planDelivery([event], new Map([[orderKey(event), { ...NOTHING_YET, waitsFor: 'parked' }]]));
+  expect(plan).toMatchObject({ next: [], early: [event], moves: [] });
+});
