@@ -4,11 +4,11 @@ import type { Layout, ServiceName } from './layout.ts';
 
 const host = '127.0.0.1';
 
-/** Banks of the demo. Their latencies are those of a decent acquirer's line, log-normal. */
+/** Banks of the demo. Their latencies are those of a decent acquirer's line, log-normal; only the published card is declined. */
 export const demoBanks = {
-  bank_a: { latency: { p50_ms: 40, p99_ms: 200 }, decline_rate: 0.03 },
-  bank_b: { latency: { p50_ms: 60, p99_ms: 300 }, decline_rate: 0.05 },
-  bank_c: { latency: { p50_ms: 30, p99_ms: 120 }, decline_rate: 0.02 },
+  bank_a: { latency: { p50_ms: 40, p99_ms: 200 }, decline_rate: 0 },
+  bank_b: { latency: { p50_ms: 60, p99_ms: 300 }, decline_rate: 0 },
+  bank_c: { latency: { p50_ms: 30, p99_ms: 120 }, decline_rate: 0 },
 } as const;
 export type BankName = keyof typeof demoBanks;
 export const bankNames = Object.keys(demoBanks) as BankName[];

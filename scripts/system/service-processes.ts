@@ -59,7 +59,7 @@ export function prepareProcess(options: ProcessOptions): ServiceProcess {
     for (;;) {
       const reason = probe === undefined ? undefined : await whyNotReady(probe);
       if (reason === undefined) return;
-      if (starts - startsBefore >= DEATHS_LIMIT) throw new Error(`it keeps dying (${child.lastExit() ?? reason})`);
+      if (starts - startsBefore >= DEATHS_LIMIT) throw new Error(`it keeps dying (${child.lastDeath() ?? reason})`);
       if (performance.now() > until) throw new Error(`not ready after ${READY_LIMIT_MS / 1_000} s: ${reason}`);
       await pause(READY_POLL_MS);
     }

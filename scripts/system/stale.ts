@@ -1,10 +1,12 @@
 // What a killed launcher left running in a data folder. Services are ended, they would work with an old configuration;
 // PostgreSQL is adopted by `startServer`, which knows its own.
+import { setTimeout as pause } from 'node:timers/promises';
 import { reachableDataDir, runAs } from '@ballast/database/embedded';
 import { type Layout, type ProcessName, type serverNames, serviceNames } from './layout.ts';
 import { endProcess, processesNaming, signalIfThere } from './processes.ts';
 
 const GRACE_MS = 6_000;
+const POLL_MS = 100;
 
 export async function endStaleServices(layout: Layout, say: (line: string) => void): Promise<void> {
   const names: ProcessName[] = ['traffic', ...serviceNames];
@@ -24,4 +26,19 @@ export function postgresRuns(layout: Layout, name: (typeof serverNames)[number])
   const pids = processesNaming(realPostgresDir(layout, name));
   for (const pid of pids) signalIfThere(pid, 'SIGCONT');
   return pids.length > 0;
+}
+
+/** Fast shutdown, and an immediate one when that takes too long. Loses nothing that was committed. */
+export async function endStalePostgres(layout: Layout, name: (typeof serverNames)[number]): Promise<void> {
+  const directory = realPostgresDir(layout, name);
+  for (const pid of processesNaming(directory)) signalIfThere(pid, 'SIGCONT');
+  for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
+    const until = performance.now() + GRACE_MS;
+    for (const pid of processesNaming(directory)) signalIfThere(pid, signal);
+    while (performance.now() < until) {
+      if (processesNaming(directory).length === 0) return;
+      await pause(POLL_MS);
+    }
+  }
+  throw new Error(`PostgreSQL in ${directory} does not stop`);
 }

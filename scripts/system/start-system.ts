@@ -35,6 +35,8 @@ export interface StartOptions {
   readonly logLevel?: string;
   /** Told what happens, a line at a time: steps, deaths, returns. */
   readonly log?: (line: string) => void;
+  /** Gives up the start: it stops what it started and rejects with StopAsked. */
+  readonly signal?: AbortSignal;
 }
 
 export type PartName = ProcessName | `postgres-${ServerName}`;
@@ -89,7 +91,7 @@ interface Starting {
 }
 
 async function startParts({ options, layout, say, servers, processes, stop }: Starting): Promise<System> {
-  const step = createSteps(say);
+  const step = createSteps(say, options.signal);
   const startedAt = new Date().toISOString();
   await endStaleServices(layout, say);
   const installation = await openInstallation(layout, {

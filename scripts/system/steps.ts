@@ -24,18 +24,25 @@ export class StepFailed extends Error {
   }
 }
 
+/** Somebody asked to stop while a step ran. */
+export class StopAsked extends Error {}
+
 const SILENCE_MS = 2_000;
 const TAIL_LINES = 12;
 
 export type RunStep = <T>(step: Step, work: () => Promise<T>) => Promise<T>;
 
-export function createSteps(say: (line: string) => void): RunStep {
+/** `signal`: somebody asked to stop; the step that runs is given up with StopAsked. */
+export function createSteps(say: (line: string) => void, signal?: AbortSignal): RunStep {
   return async (step, work) => {
     const started = performance.now();
     const seconds = () => ((performance.now() - started) / 1_000).toFixed(1);
     const heartbeat = setInterval(() => say(`  … ${step.what}, ${seconds()} s so far`), SILENCE_MS);
     let limit: NodeJS.Timeout | undefined;
+    const giveUp = new AbortController();
     const late = new Promise<never>((_, reject) => {
+      if (signal?.aborted === true) reject(new StopAsked());
+      signal?.addEventListener('abort', () => reject(new StopAsked()), { signal: giveUp.signal });
       limit = setTimeout(() => reject(new Error(`not done after ${step.limitMs / 1_000} s`)), step.limitMs);
     });
     try {
@@ -43,10 +50,12 @@ export function createSteps(say: (line: string) => void): RunStep {
       say(`✓ ${step.what} (${seconds()} s)`);
       return value;
     } catch (error) {
+      if (error instanceof StopAsked) throw error;
       throw new StepFailed(step, error instanceof Error ? error.message : String(error));
     } finally {
       clearInterval(heartbeat);
       clearTimeout(limit);
+      giveUp.abort();
     }
   };
 }

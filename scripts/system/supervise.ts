@@ -24,8 +24,8 @@ export interface ChildOptions {
 export interface Child {
   readonly name: string;
   pid(): number | undefined;
-  /** Why it is not running, when it died by itself. */
-  lastExit(): string | undefined;
+  /** How it ended the last time that it died by itself. */
+  lastDeath(): string | undefined;
   start(): void;
   /** SIGTERM, SIGKILL after a grace; resolves when it is gone. It stays down. */
   stop(): Promise<void>;
@@ -44,11 +44,12 @@ const LOG_LOOK_MS = 60_000;
 
 type State =
   | { readonly kind: 'running'; readonly child: ChildProcess; readonly since: number; readonly gone: Promise<void> }
-  | { readonly kind: 'waiting'; readonly timer: NodeJS.Timeout; readonly why: string }
-  | { readonly kind: 'down'; readonly why: string | undefined };
+  | { readonly kind: 'waiting'; readonly timer: NodeJS.Timeout }
+  | { readonly kind: 'down' };
 
 export function supervise(options: ChildOptions): Child {
-  let state: State = { kind: 'down', why: undefined };
+  let state: State = { kind: 'down' };
+  let lastDeath: string | undefined;
   let backOffMs = FIRST_BACK_OFF_MS;
   let logs: NodeJS.Timeout | undefined;
 
@@ -83,25 +84,26 @@ export function supervise(options: ChildOptions): Child {
     if (state.kind !== 'running' || state.child !== child) return; // asked for: `down` already
     if (performance.now() - state.since > STABLE_MS) backOffMs = FIRST_BACK_OFF_MS;
     options.say(`${options.name} died (${why}); starting it again in ${backOffMs} ms. Its log: ${options.logFile}`);
-    state = { kind: 'waiting', timer: setTimeout(start, backOffMs), why };
+    state = { kind: 'waiting', timer: setTimeout(start, backOffMs) };
+    lastDeath = why;
     backOffMs = Math.min(backOffMs * 2, LONGEST_BACK_OFF_MS);
   }
 
   /** From here on its death is what we wanted. */
-  function expectDeath(why: string): ChildProcess | undefined {
+  function expectDeath(): ChildProcess | undefined {
     const before = state;
     if (before.kind === 'waiting') clearTimeout(before.timer);
-    state = { kind: 'down', why };
+    state = { kind: 'down' };
     return before.kind === 'running' ? before.child : undefined;
   }
 
   return {
     name: options.name,
     pid: () => (state.kind === 'running' ? state.child.pid : undefined),
-    lastExit: () => (state.kind === 'running' ? undefined : state.why),
+    lastDeath: () => lastDeath,
     start,
     stop: async () => {
-      const child = expectDeath('stopped');
+      const child = expectDeath();
       clearInterval(logs);
       logs = undefined;
       if (child?.pid !== undefined) await endProcess(child.pid, STOP_GRACE_MS);
@@ -111,7 +113,7 @@ export function supervise(options: ChildOptions): Child {
       const { child, gone } = state;
       if (child.pid === undefined) return;
       if (signal !== 'SIGKILL' && signal !== 'SIGTERM') return void signalIfThere(child.pid, signal);
-      expectDeath(`killed with ${signal}`);
+      expectDeath();
       signalIfThere(child.pid, signal);
       await gone;
     },
