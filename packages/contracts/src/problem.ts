@@ -11,6 +11,12 @@ interface CatalogueEntry {
 }
 
 export const problems = {
+  malformed_request: {
+    status: 400,
+    title: 'These bytes are not a valid HTTP request',
+    retryable: false,
+    moneyMoved: 'no',
+  },
   malformed_body: { status: 400, title: 'The body is not valid JSON', retryable: false, moneyMoved: 'no' },
   invalid_request: { status: 422, title: 'A field is missing or wrong', retryable: false, moneyMoved: 'no' },
   invalid_parameter: {

@@ -20,6 +20,7 @@ import {
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
 import type { TlsFiles } from './listen.ts';
+import { problemPage } from './problem-page.ts';
 import { answerClientError, problemHandlers, sendProblem } from './problems.ts';
 import { parseStrictJson } from './strict-json.ts';
 
@@ -129,6 +130,8 @@ async function describe(app: App, info: NonNullable<AppOptions['openapi']>): Pro
     transformObject: jsonSchemaTransformObject,
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
+  const page = problemPage();
+  app.get('/docs/problems', { schema: { hide: true } }, async (_request, reply) => reply.type('text/html').send(page));
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }
 

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { Problem } from '@ballast/contracts';
+import { Problem, problems } from '@ballast/contracts';
 import { createLogger, createMetrics } from '@ballast/telemetry';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -150,6 +150,11 @@ test('the description is OpenAPI 3.1 and readable', async () => {
   const docs = await request(`${url}/docs/`);
   expect(docs.statusCode).toBe(200);
   await docs.body.dump();
+});
+
+test('every code has its place on the page that problems point to', async () => {
+  const page = await (await request(`${url}/docs/problems`)).body.text();
+  expect(Object.keys(problems).filter((code) => !page.includes(`id="${code}"`))).toEqual([]);
 });
 
 test('an address off loopback is refused without TLS or a trusted proxy', async () => {
