@@ -1,4 +1,14 @@
 export { type IdPrefix, idSchema, publicId, uuidOf } from './ids.ts';
+export {
+  type MerchantAttempt,
+  type MerchantOrder,
+  type MerchantOrderEvent,
+  type MerchantOrderList,
+  type MerchantOrderStory,
+  merchantOrderListSchema,
+  merchantOrderSchema,
+  merchantOrderStorySchema,
+} from './merchant-order.ts';
 export { amountSchema, amountToJson, type Currency, currencyDigits, currencySchema, MAX_AMOUNT } from './money.ts';
 export {
   cloudEventType,

@@ -1,0 +1,29 @@
+// The only reader of the environment: BALLAST_CONFIG names one JSON file.
+import { readFileSync } from 'node:fs';
+import { listenSchema } from '@ballast/http';
+import { z } from 'zod';
+
+const schema = z.strictObject({
+  /** Seen in logs, metrics and rebuilds; unique among instances. */
+  instance: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  listen: listenSchema,
+  internal: listenSchema,
+  database_url: z.url(),
+  delivery_token: z.string().min(16),
+  admin_token: z.string().min(16),
+  /** Forwarding's internal face, which replays the journal for a rebuild. Without it there is no rebuild. */
+  forwarding_url: z.url().optional(),
+  forwarding_admin_token: z.string().min(16).optional(),
+  /** As long as the order database keeps its own: what is older is forgotten, week by week. */
+  retention_days: z.int().min(7).max(4_000).default(400),
+  log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export type Config = z.infer<typeof schema>;
+
+/** Throws with the path of the first wrong value. */
+export function readConfig(): Config {
+  const file = process.env['BALLAST_CONFIG'];
+  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
+  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+}
