@@ -33,6 +33,7 @@ const arrows: Record<string, string[]> = {
   '@ballast/database': [],
   '@ballast/channels': ['@ballast/resilience', '@ballast/contracts'],
   '@ballast/events': ['@ballast/contracts', '@ballast/database'],
+  '@ballast/control': ['@ballast/contracts', '@ballast/database'],
   '@ballast/http': ['@ballast/contracts', '@ballast/telemetry'],
 };
 

@@ -1,0 +1,27 @@
+export type { AuditReport } from './audit.ts';
+export type { Change } from './change.ts';
+export { type ControlDocument, decidingOverride } from './document.ts';
+export { ChangeRefused, ControlUnavailable, VersionConflict } from './errors.ts';
+export {
+  type ControlFollower,
+  type DrillReport,
+  type FollowOptions,
+  type FollowStatus,
+  followControl,
+} from './follow.ts';
+export type { ControlLog } from './held.ts';
+export type { KeptCopy } from './kept-copy.ts';
+export { migrateControl } from './migrate.ts';
+export { shareOf } from './shares.ts';
+export type { ControlSource, ControlState } from './state.ts';
+export {
+  type ControlStore,
+  type ControlStoreOptions,
+  channelTarget,
+  type DrillRequest,
+  type InstanceReport,
+  type Outcome,
+  type OverrideRequest,
+  openControlStore,
+  ruleTargetName,
+} from './store.ts';

@@ -1,0 +1,90 @@
+// A control database of one's own, and followers in this process or in processes of their own.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { freshDatabase } from '@ballast/database/testing';
+import {
+  type Change,
+  type ControlFollower,
+  type ControlState,
+  type ControlStore,
+  channelTarget,
+  type FollowOptions,
+  followControl,
+  migrateControl,
+  openControlStore,
+} from '../../src/index.ts';
+
+export async function freshControl(label: string) {
+  const database = await freshDatabase(`control_${label}`);
+  await migrateControl(database.url);
+  const stateDir = freshDir();
+  const store = openControlStore({ url: database.url, stateDir });
+  return { ...database, store, stateDir };
+}
+
+export const freshDir = () => mkdtempSync(join(tmpdir(), 'ballast-control-'));
+
+/** By somebody who looked a moment ago. */
+export async function seeing(store: ControlStore, channel: string, reason = 'a test'): Promise<Change> {
+  return { author: 'ops@example.test', reason, seen: await store.versionOf(channelTarget(channel)) };
+}
+
+export const quiet = { info: () => undefined, warn: () => undefined };
+
+export interface TestFollower extends ControlFollower {
+  readonly seen: ControlState[];
+}
+
+export async function follow(url: string | undefined, options: Partial<FollowOptions> = {}): Promise<TestFollower> {
+  const seen: ControlState[] = [];
+  const follower = await followControl({
+    url,
+    service: 'test',
+    instance: 'test-1',
+    stateDir: freshDir(),
+    onChange: (state) => seen.push(state),
+    log: quiet,
+    ...options,
+  });
+  return { ...follower, seen };
+}
+
+/** What a follower's process last printed. */
+export interface Printed {
+  readonly source: string;
+  readonly version: number;
+  readonly gates: readonly string[];
+}
+
+export interface FollowerProcess {
+  readonly instance: string;
+  readonly child: ChildProcess;
+  last(): Printed | undefined;
+  kill(): Promise<void>;
+}
+
+export function followerProcess(url: string, instance: string, stateDir: string): FollowerProcess {
+  const script = fileURLToPath(new URL('follower.ts', import.meta.url));
+  const child = spawn(process.execPath, [script, JSON.stringify({ url, instance, stateDir })], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let last: Printed | undefined;
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    last = JSON.parse(line) as Printed;
+  });
+  return {
+    instance,
+    child,
+    last: () => last,
+    kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    },
+  };
+}
