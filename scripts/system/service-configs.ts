@@ -14,7 +14,7 @@ export type BankName = keyof typeof demoBanks;
 export const bankNames = Object.keys(demoBanks) as BankName[];
 
 /** How long after its sending a request of ours may still turn up at a simulated bank. */
-const BANK_HORIZON_MS = 40_000;
+export const demoHorizonMs = 40_000;
 
 export interface BankSettings {
   readonly latency: { readonly p50_ms: number; readonly p99_ms: number };
@@ -26,6 +26,7 @@ export interface ConfigInputs {
   readonly installation: Installation;
   readonly databases: Readonly<Record<'orders' | 'forwarding' | 'query' | 'control', string>>;
   readonly banks: Readonly<Record<BankName, BankSettings>>;
+  readonly horizonMs: number;
   readonly kafka: { readonly brokers: readonly string[] } | undefined;
   readonly logLevel: string;
 }
@@ -53,7 +54,7 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
         name,
         url: urlOf(ports[name]),
         livemode: false,
-        horizon_ms: BANK_HORIZON_MS,
+        horizon_ms: inputs.horizonMs,
       })),
       control_database_url: databases.control,
       log_level,
@@ -64,6 +65,8 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
       internal: at('query_internal'),
       database_url: databases.query,
       delivery_token: secrets.delivery_token,
+      forwarding_url: urlOf(ports.forwarding_internal),
+      forwarding_admin_token: admin_token,
       admin_token,
       log_level,
     },

@@ -17,7 +17,14 @@ import { refuseFullDisk } from './preflight.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
 import { seed } from './seed.ts';
 import { type KeptServer, keepServer } from './servers.ts';
-import { type BankName, type BankSettings, demoBanks, serviceConfigs, urlOf } from './service-configs.ts';
+import {
+  type BankName,
+  type BankSettings,
+  demoBanks,
+  demoHorizonMs,
+  serviceConfigs,
+  urlOf,
+} from './service-configs.ts';
 import { prepareProcess, READY_LIMIT_MS, type ServiceProcess } from './service-processes.ts';
 import { endStaleServices, postgresRuns } from './stale.ts';
 import { createSteps, type RunStep } from './steps.ts';
@@ -32,6 +39,8 @@ export interface StartOptions {
   readonly ports?: 'usual' | 'any';
   /** Instead of the demo's latencies and decline rates. */
   readonly banks?: Partial<Record<BankName, BankSettings>>;
+  /** How long a bank's "not found" stays doubtful. Default: the demo's. */
+  readonly horizonMs?: number;
   readonly logLevel?: string;
   /** Told what happens, a line at a time: steps, deaths, returns. */
   readonly log?: (line: string) => void;
@@ -118,6 +127,7 @@ async function startParts({ options, layout, say, servers, processes, stop }: St
     installation,
     databases,
     banks: { ...demoBanks, ...options.banks },
+    horizonMs: options.horizonMs ?? demoHorizonMs,
     kafka: undefined,
     logLevel: options.logLevel ?? 'info',
   });
