@@ -79,6 +79,15 @@ export interface CallOptions {
   readonly consumer: string;
 }
 
+/** A whole answer to a call that was abandoned before: it is never dropped. */
+export interface LateAnswer {
+  readonly operation: 'pay' | 'inquiry' | 'reversal';
+  readonly identity: ChargeIdentity;
+  /** As in the call's options: the merchant's id. */
+  readonly consumer: string;
+  readonly outcome: ChargeOutcome | InquiryOutcome | ReversalOutcome;
+}
+
 /** Why a call would be refused right now, without taking anything. */
 export interface ChannelRefusal {
   readonly reason: string;
@@ -98,5 +107,7 @@ export interface BankChannel {
   inquire(identity: ChargeIdentity, options: CallOptions): Promise<InquiryOutcome>;
   /** `repeat` sets the bank's repeat mark; the original data stay the same on every try. */
   reverse(identity: ChargeIdentity, repeat: boolean, options: CallOptions): Promise<ReversalOutcome>;
+  /** Told of every whole answer that came after its call was abandoned. */
+  onLate(listener: (late: LateAnswer) => void): void;
   close(): Promise<void>;
 }

@@ -1,4 +1,9 @@
-export { type HttpChannel, type HttpChannelOptions, type Operation, openHttpChannel } from './ballast-http.ts';
+export {
+  type HttpChannel,
+  type HttpChannelOptions,
+  type Operation,
+  openHttpChannel,
+} from './ballast-http.ts';
 export type {
   BankChannel,
   CallOptions,
@@ -9,6 +14,7 @@ export type {
   Evidence,
   InquiryOutcome,
   Instrument,
+  LateAnswer,
   ReversalOutcome,
 } from './bank-channel.ts';
 export { type ChannelEntry, channelsFileSchema } from './channels-file.ts';

@@ -14,6 +14,7 @@ const rules = {
   ...defaultRules,
   timeout: { mode: 'fixed', ms: TIMEOUT_MS } as const,
   breaker: { ...defaultRules.breaker, minimumCalls: 10_000 },
+  retry: { ...defaultRules.retry, retries: 0 },
 };
 const open = (url: string) =>
   openHttpChannel({

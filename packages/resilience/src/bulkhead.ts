@@ -1,36 +1,25 @@
-// At most so many calls at once, and a bounded line in front of it from which a caller is dropped at its own deadline.
-// A slot is held until the work itself has ended: a timeout that frees the slot while the work goes on turns a capacity
-// of 2 into 10 (facts.md).
-
-interface Waiter {
-  readonly admit: () => void;
-  readonly timer: NodeJS.Timeout;
-}
+// At most so many calls at once, and a bounded line in front of it. A slot is held until the work itself has ended: a
+// timeout that frees the slot while the work goes on turns a capacity of 2 into 10 (facts.md).
+import { createLine } from './line.ts';
+import type { BulkheadRules } from './rules.ts';
 
 export interface Bulkhead {
-  /** True: a slot is held. False: no place, or the deadline (monotonic ms) came first. */
+  /** True: a slot is held. False: no place. The promise: false when the deadline (monotonic ms) came first. */
   enter(deadline: number, now: number): boolean | Promise<boolean>;
   leave(): void;
   hasRoom(): boolean;
   readonly inFlight: number;
   readonly waiting: number;
-  setLimits(maxInFlight: number, maxWaiting: number): void;
+  setRules(rules: BulkheadRules): void;
 }
 
-export function createBulkhead(initialInFlight: number, initialWaiting: number): Bulkhead {
-  let maxInFlight = initialInFlight;
-  let maxWaiting = initialWaiting;
+export function createBulkhead(initial: BulkheadRules): Bulkhead {
+  let rules = initial;
   let inFlight = 0;
-  const line = new Set<Waiter>();
+  const line = createLine();
 
-  function admitNext(): void {
-    for (const waiter of line) {
-      if (inFlight >= maxInFlight) return;
-      line.delete(waiter);
-      clearTimeout(waiter.timer);
-      inFlight++;
-      waiter.admit();
-    }
+  function admitWaiting(): void {
+    while (inFlight < rules.maxInFlight && line.admitNext()) inFlight++;
   }
 
   return {
@@ -38,34 +27,21 @@ export function createBulkhead(initialInFlight: number, initialWaiting: number):
       return inFlight;
     },
     get waiting() {
-      return line.size;
+      return line.length;
     },
-    hasRoom: () => inFlight < maxInFlight || line.size < maxWaiting,
+    hasRoom: () => inFlight < rules.maxInFlight || line.length < rules.maxWaiting,
     enter: (deadline, now) => {
-      if (inFlight < maxInFlight) {
-        inFlight++;
-        return true;
-      }
-      if (line.size >= maxWaiting || deadline <= now) return false;
-      return new Promise((resolve) => {
-        const waiter: Waiter = {
-          admit: () => resolve(true),
-          timer: setTimeout(() => {
-            line.delete(waiter);
-            resolve(false);
-          }, deadline - now),
-        };
-        line.add(waiter);
-      });
+      if (inFlight >= rules.maxInFlight) return line.wait(deadline, now, rules.maxWaiting);
+      inFlight++;
+      return true;
     },
     leave: () => {
       inFlight--;
-      admitNext();
+      admitWaiting();
     },
-    setLimits: (most, mostWaiting) => {
-      maxInFlight = most;
-      maxWaiting = mostWaiting;
-      admitNext();
+    setRules: (next) => {
+      rules = next;
+      admitWaiting();
     },
   };
 }

@@ -1,17 +1,19 @@
+export type { Call, CallContext, Verdict } from './attempt.ts';
 export type { BreakerState } from './breaker.ts';
 export { checkRules } from './check-rules.ts';
+export { checkDrill, type DrillPlan, type DrillReport, type Fault, LONGEST_DRILL_MS } from './drill.ts';
 export { checkGate, type Gate, keepsCallsAway } from './gate.ts';
-export {
-  type CallContext,
-  type ChannelPolicy,
-  createChannelPolicy,
-  type PolicyEvent,
-  type PolicyOptions,
-  type PolicyResult,
-  type PolicySnapshot,
-  type Verdict,
-} from './policy.ts';
+export { createChannelPolicy } from './policy.ts';
+export type {
+  ChannelPolicy,
+  PolicyEvent,
+  PolicyOptions,
+  PolicyResult,
+  PolicySnapshot,
+  RunOptions,
+} from './policy-types.ts';
 export type { Refusal, RefusalRule } from './refusal.ts';
+export { createRetryBudget, type RetryBudget, type RetrySafety } from './retry.ts';
 export {
   type BreakerRules,
   type BulkheadRules,

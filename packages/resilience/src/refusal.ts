@@ -1,7 +1,7 @@
 // A refusal of ours is never an outcome of the bank. It says which rule, which version, the numbers it saw, and when to
 // come back.
 
-export type RefusalRule = 'deadline' | 'gate' | 'breaker' | 'bulkhead' | 'rate';
+export type RefusalRule = 'deadline' | 'quota' | 'gate' | 'breaker' | 'bulkhead' | 'rate';
 
 export interface Refusal {
   readonly rule: RefusalRule;

@@ -1,34 +1,34 @@
-// A token bucket by arithmetic (GCRA): one number, no timer, exact. `theoretical` is the time at which the bucket would
-// be full again; a call may pass while that is no further away than the burst allows.
+// A token bucket by arithmetic (GCRA): one number. `full` is the time at which the bucket would be full again; a call may
+// pass while that is no further away than the burst allows.
+import { type Meter, NO_SHARE_RETRY_MS, ROUNDING_MS } from './meter.ts';
 
-export interface TokenBucket {
-  /** 0: taken. Otherwise the ms until a token is there; nothing is taken. */
-  take(now: number): number;
-  /** Gives one back (the call was refused later on and never left). */
-  giveBack(): void;
-  peek(now: number): number;
+export interface TokenBucket extends Meter {
+  /** Gives one back: the call was refused later on and never left. */
+  giveBack(factor: number): void;
+  /** Full again: it remembers nothing. */
+  isFull(now: number): boolean;
 }
 
-/** Sums of intervals are off by some 1e-12 ms each; without this a call on the very edge waits a whole interval more. */
-const ROUNDING_MS = 1e-6;
-
 export function createTokenBucket(perSecond: number, burst: number): TokenBucket {
-  const interval = 1_000 / perSecond;
-  const tolerance = interval * (burst - 1);
-  let theoretical = Number.NEGATIVE_INFINITY;
-  const wait = (now: number) => {
-    const ms = theoretical - tolerance - now;
-    return ms > ROUNDING_MS ? ms : 0;
-  };
+  let full = Number.NEGATIVE_INFINITY;
+
+  function peek(now: number, factor: number): number {
+    if (factor <= 0) return -NO_SHARE_RETRY_MS;
+    const interval = 1_000 / (perSecond * factor);
+    const wait = full - now - interval * (Math.max(1, burst * factor) - 1);
+    return wait > ROUNDING_MS ? -wait : 0;
+  }
+
   return {
-    peek: wait,
-    take: (now) => {
-      const ms = wait(now);
-      if (ms === 0) theoretical = Math.max(theoretical, now) + interval;
-      return ms;
+    peek,
+    take: (now, factor) => {
+      const wait = peek(now, factor);
+      if (wait === 0) full = Math.max(full, now) + 1_000 / (perSecond * factor);
+      return wait;
     },
-    giveBack: () => {
-      theoretical -= interval;
+    giveBack: (factor) => {
+      if (factor > 0) full -= 1_000 / (perSecond * factor);
     },
+    isFull: (now) => full <= now,
   };
 }
