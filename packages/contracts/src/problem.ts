@@ -71,6 +71,18 @@ export const problems = {
     moneyMoved: 'no',
   },
   not_voidable: { status: 409, title: 'The order can no longer be voided', retryable: false, moneyMoved: 'see_order' },
+  not_with_person: {
+    status: 409,
+    title: 'Nothing of the order is with a person',
+    retryable: false,
+    moneyMoved: 'see_order',
+  },
+  proof_does_not_fit: {
+    status: 409,
+    title: 'The order cannot be settled so',
+    retryable: false,
+    moneyMoved: 'see_order',
+  },
   currency_not_enabled: {
     status: 422,
     title: 'The currency is not enabled for this merchant',

@@ -14,16 +14,19 @@ end $$;
 -- One row per order, carrying both identities a terminal knows its payment by. It cannot be partitioned: the unique
 -- indexes are the idempotency. Hashes are the first 128 bits of SHA-256 over the terminal's id and the identity.
 -- A void that came before its payment holds the row of that payment's number, with order_id null.
+-- similar_hash: terminal, card and amount, for suspected duplicates; null where they are not looked for.
 create table payment_key (
   merchant_id uuid not null,
   key_hash uuid not null,
   trace_hash uuid not null,
+  similar_hash uuid,
   order_id uuid,
   created_at timestamptz not null default now(),
   primary key (merchant_id, key_hash),
   unique (merchant_id, trace_hash)
 );
 create index payment_key_created on payment_key using brin (created_at); -- the cleaner's
+create index payment_key_similar on payment_key (merchant_id, similar_hash) where similar_hash is not null;
 
 create table orders (
   merchant_id uuid not null,
@@ -56,10 +59,14 @@ create table orders (
   voidable_until timestamptz not null,
   window_closed boolean not null default false,
   business_date date not null,
-  -- Who may move this order now. Every move is guarded on owner and epoch of this row alone.
+  -- The attempt that is under way or was the last; 0: none (voided before anything was sent).
+  attempt_no integer not null check (attempt_no >= 0),
+  -- Who may move this order now. Every move is guarded on this row alone: on owner and epoch, or on its version.
   lease_owner text not null,
   lease_epoch integer not null,
   lease_until timestamptz not null,
+  -- What the resolver does with the last attempt once lease_until has passed; null: nothing (ended, or with a person).
+  work text check (work in ('inquire', 'reverse')),
   void_requested boolean not null default false,
   decline_code text,
   reason text,
@@ -70,8 +77,9 @@ create table orders (
   primary key (merchant_id, order_id)
 ) partition by range (order_id);
 
--- The resolver's candidates: open orders past their lease, over all merchants.
-create index orders_open on orders (lease_until) where status in ('processing', 'in_doubt', 'reversing');
+-- The resolver's candidates, over all merchants: each channel's inquiries and reversals are lines of their own, so that a
+-- bank that does not answer stands in nobody else's way.
+create index orders_work on orders (channel, work, lease_until) where work is not null;
 
 create table attempt (
   merchant_id uuid not null,
@@ -88,6 +96,7 @@ create table attempt (
   livemode boolean not null,
   -- The last moment at which our request could have left: "not found" is final only a bank's horizon later.
   last_send_at timestamptz not null,
+  -- Inquiries, and then reversals, begun so far: counted before the call, so that a repeat always carries its mark.
   tries integer not null default 0,
   approved_amount bigint,
   rrn text,
@@ -97,6 +106,43 @@ create table attempt (
   evidence jsonb,
   primary key (merchant_id, order_id, attempt_no)
 ) partition by range (order_id);
+
+-- What exhausted its tries, or what the bank will not give back although the order does not stand on it: with a person,
+-- until one says what to do (payments/try-again.ts, payments/settle-by-proof.ts). `version` is the order's at the time.
+create table person_case (
+  merchant_id uuid not null,
+  order_id uuid not null,
+  version integer not null,
+  attempt_no integer not null,
+  channel text not null,
+  reason text not null,
+  evidence jsonb,
+  opened_at timestamptz not null default clock_timestamp(),
+  closed_at timestamptz,
+  closed_by text,
+  action text,
+  proof text,
+  check ((closed_at is null) = (action is null)),
+  primary key (merchant_id, order_id, version)
+);
+create index person_case_open on person_case (opened_at) where closed_at is null;
+
+-- Answers that came late, twice, or were not the answer to what was asked: kept for people, bounded by the cleaner.
+create table odd_answer (
+  merchant_id uuid not null,
+  odd_id uuid not null,
+  order_id uuid not null,
+  attempt_no integer not null,
+  channel text not null,
+  operation text not null,
+  kind text not null,
+  effect text not null,
+  bank_reference text not null,
+  evidence jsonb,
+  received_at timestamptz not null default clock_timestamp(),
+  primary key (merchant_id, odd_id)
+);
+create index odd_answer_received on odd_answer (received_at);
 
 -- The journal: audit trail, stream and durable buffer in one. Append-only; written in the order's own statement, the
 -- version taken under the order's row lock. xid is what recovery of a lost slot compares with kept snapshots.
@@ -171,6 +217,7 @@ returns text language sql immutable as $$
         when 'reversal_refused' then 'reversal_refused' end
     when status in ('processing', 'in_doubt') then
       case learning
+        when 'unwanted' then case when status = 'in_doubt' then 'reversing' end
         when 'approved' then case when void_requested or late or other_amount then 'reversing' else 'approved' end
         when 'declined' then 'declined'
         when 'in_doubt' then case when status = 'processing' then

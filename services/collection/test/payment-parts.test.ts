@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Route } from '../src/merchants/directory.ts';
 import { bankReference, fromBankReference } from '../src/payments/bank-reference.ts';
 import { businessDate } from '../src/payments/business-date.ts';
-import { chooseRoute } from '../src/payments/channel-choice.ts';
+import { routesInOrder } from '../src/payments/channel-choice.ts';
 import { keyHash, traceHash } from '../src/payments/identity.ts';
 
 describe('a bank reference', () => {
@@ -45,17 +45,18 @@ describe('the business date', () => {
 });
 
 describe('the identities of a payment', () => {
-  const terminal = '019a0000-0000-7000-8000-000000000001';
+  const terminal = { terminalId: '019a0000-0000-7000-8000-000000000001', livemode: false };
 
   test('a batch number means the same with and without leading zeros', () => {
     expect(traceHash(terminal, '1', '000123')).toBe(traceHash(terminal, '000001', '000123'));
   });
 
-  test('key and number never share a hash, nor do two terminals', () => {
-    const other = '019a0000-0000-7000-8000-000000000002';
+  test('key and number never share a hash, nor do two terminals, nor the live and the test key of one', () => {
+    const other = { ...terminal, terminalId: '019a0000-0000-7000-8000-000000000002' };
     const hashes = [
       keyHash(terminal, 'a'),
       keyHash(other, 'a'),
+      keyHash({ ...terminal, livemode: true }, 'a'),
       keyHash(terminal, 'b'),
       traceHash(terminal, '1', '000001'),
     ];
@@ -76,19 +77,21 @@ describe('the choice of a channel', () => {
   });
   const request = { currency: 'EUR', payment_method: { type: 'card', number: '4242424242424242' } } as PaymentRequest;
 
-  test('the longest BIN prefix wins over every weight', () => {
+  const order = (routes: Route[], random: number) => routesInOrder(routes, request, () => random).map((r) => r.channel);
+
+  test('the longest BIN prefix comes first, whatever the weights, and the shorter ones follow', () => {
     const routes = [
       route('any', { weight: 1000 }),
       route('visa', { binPrefix: '4' }),
       route('bin', { binPrefix: '424242' }),
     ];
-    for (const random of [0, 0.5, 0.999999]) expect(chooseRoute(routes, request, random)?.channel).toBe('bin');
+    for (const random of [0, 0.5, 0.999999]) expect(order(routes, random)).toEqual(['bin', 'visa', 'any']);
   });
 
-  test('weights share among equals', () => {
+  test('weights share among equals, and the rest stand behind', () => {
     const routes = [route('a', { weight: 1 }), route('b', { weight: 3 })];
-    expect(chooseRoute(routes, request, 0.24)?.channel).toBe('a');
-    expect(chooseRoute(routes, request, 0.26)?.channel).toBe('b');
+    expect(order(routes, 0.24)).toEqual(['a', 'b']);
+    expect(order(routes, 0.26)).toEqual(['b', 'a']);
   });
 
   test.each([
@@ -97,6 +100,6 @@ describe('the choice of a channel', () => {
     ['another BIN', { binPrefix: '51' }],
     ['no weight', { weight: 0 }],
   ])('a route with %s does not fit', (_why, extra) => {
-    expect(chooseRoute([route('a', extra)], request, 0)).toBeUndefined();
+    expect(order([route('a', extra)], 0)).toEqual([]);
   });
 });

@@ -64,7 +64,7 @@ export async function openVault({ knex, keys, now, onError }: VaultOptions): Pro
   timer.unref();
   return {
     seal: (plain, place) => {
-      const day = dayOf(now());
+      const day = today(now());
       const key = dataKeys.get(day);
       if (key === undefined) throw new Error(`BUG: no data key for ${day}, made ${DAYS_AHEAD} days ahead`);
       return seal(plain, day, key, placeOf(place));
@@ -74,6 +74,15 @@ export async function openVault({ knex, keys, now, onError }: VaultOptions): Pro
     runOnce,
     close: () => clearInterval(timer),
   };
+}
+
+let known = { number: Number.NaN, text: '' };
+
+/** `dayOf`, formatted once a day: it is asked twice for each payment. */
+function today(ms: number): string {
+  const number = Math.floor(ms / DAY_MS);
+  if (number !== known.number) known = { number, text: dayOf(ms) };
+  return known.text;
 }
 
 function dayOf(ms: number): string {

@@ -1,7 +1,7 @@
 // A terminal signs what it sends: HMAC-SHA256 over version, terminal, key, time, method, address, Idempotency-Key,
 // deadline and the SHA-256 of the raw body (interfaces.md, "Terminals"). Checked before the body is parsed. There is no
 // store of nonces: a signed money POST carries its own idempotency key, so the same bytes again have no further effect.
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { Problem, uuidOf } from '@ballast/contracts';
 import type { DatabaseClock } from '@ballast/database';
 import type { FastifyRequest } from 'fastify';
@@ -31,7 +31,7 @@ export function signedText(of: {
   readonly deadlineMs: string;
   readonly body: Buffer;
 }): string {
-  const bodyHash = createHash('sha256').update(of.body).digest('hex');
+  const bodyHash = hash('sha256', of.body);
   return `v1\n${of.terminal}\n${of.keyId}\n${of.timestamp}\n${of.method}\n${of.pathAndQuery}\n${of.idempotencyKey}\n${of.deadlineMs}\n${bodyHash}`;
 }
 

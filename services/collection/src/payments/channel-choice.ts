@@ -1,10 +1,11 @@
-// Which channel takes a payment: the merchant's routes that fit method, currency and BIN; the longest BIN prefix wins,
-// and among equals the weights share.
+// Which channel takes a payment: the merchant's routes that fit method, currency and BIN; the longest BIN prefix comes
+// first, and among equals the weights share. What comes after the first is where the payment may go when the first
+// provably sent nothing.
 import type { PaymentRequest } from '@ballast/contracts';
 import type { Route } from '../merchants/directory.ts';
 
-/** `random` is in [0, 1). Undefined: no route fits. */
-export function chooseRoute(routes: readonly Route[], request: PaymentRequest, random: number): Route | undefined {
+/** Every route that fits, best first. `random` gives numbers in [0, 1). */
+export function routesInOrder(routes: readonly Route[], request: PaymentRequest, random: () => number): Route[] {
   const method = request.payment_method;
   const fitting = routes.filter(
     (route) =>
@@ -13,12 +14,27 @@ export function chooseRoute(routes: readonly Route[], request: PaymentRequest, r
       (route.currency === null || route.currency === request.currency) &&
       (route.binPrefix === null || (method.type === 'card' && method.number.startsWith(route.binPrefix))),
   );
-  const longest = Math.max(...fitting.map((route) => route.binPrefix?.length ?? 0));
-  const best = fitting.filter((route) => (route.binPrefix?.length ?? 0) === longest);
-  let point = random * best.reduce((sum, route) => sum + route.weight, 0);
-  for (const route of best) {
+  const ordered: Route[] = [];
+  while (ordered.length < fitting.length) {
+    const left = fitting.filter((route) => !ordered.includes(route));
+    const longest = Math.max(...left.map(prefixLength));
+    const best = left.filter((route) => prefixLength(route) === longest);
+    const next = drawn(best, random());
+    if (next === undefined) break;
+    ordered.push(next);
+  }
+  return ordered;
+}
+
+function drawn(routes: readonly Route[], random: number): Route | undefined {
+  let point = random * routes.reduce((sum, route) => sum + route.weight, 0);
+  for (const route of routes) {
     point -= route.weight;
     if (point < 0) return route;
   }
-  return best.at(-1);
+  return routes.at(-1);
+}
+
+function prefixLength(route: Route): number {
+  return route.binPrefix?.length ?? 0;
 }

@@ -7,7 +7,9 @@ import type { Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { CardVault } from '../cards/vault.ts';
 import type { Merchant, Route, TerminalIdentity } from '../merchants/directory.ts';
+import { takeLateAnswer } from './late-answer.ts';
 import { insertPayments, learn } from './payments.sql.ts';
+import { defaultResolving, type Resolving } from './resolving.ts';
 
 export interface TakePaymentCommand {
   readonly terminal: TerminalIdentity;
@@ -51,6 +53,11 @@ export interface PaymentsOptions {
   /** Unique per process start: a restarted process is another owner of leases. */
   readonly owner: string;
   readonly logger: Logger;
+  /** Another key, but the same terminal, card and amount within this time: the terminal is asked whether it means it; 0: never. */
+  readonly duplicateWindowMs?: number;
+  readonly resolving?: Resolving;
+  /** An answer that was late, a stranger's, or twice: counted and alarmed. */
+  readonly onOddAnswer?: (channel: string, kind: string) => void;
 }
 
 /** Payments accepted or learnt but not yet committed; beyond it new payments are refused before anything is stored. */
@@ -60,10 +67,17 @@ export type PaymentsCore = ReturnType<typeof openPayments>;
 
 export function openPayments(options: PaymentsOptions) {
   const connection = { connectionString: options.databaseUrl, maxWaiting: MAX_WAITING };
-  const accept = openGroupCommit({ ...connection, applicationName: 'collection accept', statement: insertPayments });
+  const duplicateWindowMs = options.duplicateWindowMs ?? 0;
+  const accept = openGroupCommit({
+    ...connection,
+    applicationName: 'collection accept',
+    statement: insertPayments(duplicateWindowMs),
+  });
   const learnt = openGroupCommit({ ...connection, applicationName: 'collection learn', statement: learn });
-  return {
+  const core = {
     ...options,
+    duplicateWindowMs,
+    resolving: options.resolving ?? defaultResolving,
     /** Commit 1. */
     accept,
     /** Commit 2, and every later learning. */
@@ -74,4 +88,7 @@ export function openPayments(options: PaymentsOptions) {
       await Promise.all([accept.close(), learnt.close()]);
     },
   };
+  for (const channel of options.channels.values())
+    channel.onLate((late) => void takeLateAnswer(core, channel.name, late));
+  return core;
 }

@@ -2,7 +2,8 @@
 import type { TerminalIdentity } from '../merchants/directory.ts';
 import type { PaymentsCore, Told } from './core.ts';
 import { traceHash } from './identity.ts';
-import { findKeyByTrace, findOrder } from './orders.sql.ts';
+import { findKeyByTrace } from './keys.sql.ts';
+import { findOrder } from './orders.sql.ts';
 import { presentOf } from './replay.ts';
 
 export async function findPayment(
@@ -11,7 +12,8 @@ export async function findPayment(
   orderId: string,
 ): Promise<Told | null> {
   const order = await findOrder(core.knex, terminal.merchantId, orderId);
-  if (order === undefined || order.terminal_id !== terminal.terminalId) return null;
+  if (order === undefined || order.terminal_id !== terminal.terminalId || order.livemode !== terminal.livemode)
+    return null;
   return { ...presentOf(order), status: 200 };
 }
 
@@ -21,6 +23,6 @@ export async function findPaymentByTrace(
   batch: string,
   trace: string,
 ): Promise<Told | null> {
-  const key = await findKeyByTrace(core.knex, terminal.merchantId, traceHash(terminal.terminalId, batch, trace));
+  const key = await findKeyByTrace(core.knex, terminal.merchantId, traceHash(terminal, batch, trace));
   return key?.order_id == null ? null : findPayment(core, terminal, key.order_id);
 }

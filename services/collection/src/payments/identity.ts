@@ -1,26 +1,35 @@
 // Who a request is: the two identities a terminal knows its payment by, and whether two requests are the same one.
 import { createHash } from 'node:crypto';
 import type { FieldError, PaymentRequest } from '@ballast/contracts';
+import type { TerminalIdentity } from '../merchants/directory.ts';
 import type { OrderRow } from './orders.sql.ts';
+
+/** A terminal's live and its test key are two worlds: their numbers never meet. */
+type Signer = Pick<TerminalIdentity, 'terminalId' | 'livemode'>;
 
 /**
  * First 128 bits of SHA-256 over the terminal and the identity, in the shape of a UUID (half the index of a bytea).
  * Two of one merchant's billion payments collide with a probability of about 1e-21.
  */
-function hashOf(kind: 'key' | 'trace', terminalId: string, ...parts: string[]): string {
+function hashOf(kind: 'key' | 'trace' | 'similar', signer: Signer, ...parts: string[]): string {
   const hex = createHash('sha256')
-    .update([kind, terminalId, ...parts].join('\n'))
+    .update([kind, signer.livemode ? 'live' : 'test', signer.terminalId, ...parts].join('\n'))
     .digest('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 }
 
-export function keyHash(terminalId: string, idempotencyKey: string): string {
-  return hashOf('key', terminalId, idempotencyKey);
+export function keyHash(signer: Signer, idempotencyKey: string): string {
+  return hashOf('key', signer, idempotencyKey);
 }
 
 /** "1" and "000001" are the same batch: terminals pad as they please. */
-export function traceHash(terminalId: string, batchNumber: string, traceNumber: string): string {
-  return hashOf('trace', terminalId, batchNumber.padStart(6, '0'), traceNumber);
+export function traceHash(signer: Signer, batchNumber: string, traceNumber: string): string {
+  return hashOf('trace', signer, batchNumber.padStart(6, '0'), traceNumber);
+}
+
+/** The same card (by its keyed fingerprint), amount and currency at the same terminal. */
+export function similarHash(signer: Signer, fingerprint: Buffer, amount: bigint, currency: string): string {
+  return hashOf('similar', signer, fingerprint.toString('hex'), String(amount), currency);
 }
 
 /**

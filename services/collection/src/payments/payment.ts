@@ -1,11 +1,14 @@
-// The life of an order and of its attempts at a bank. Both tables of moves are data: the SQL guards are made from them,
-// and the tests walk them. Imports nothing that runs.
+// The life of an order and of its attempts at a bank. Both tables of moves are data: the decisions below are held to
+// them by tests, and the statements that carry a decision out assert it. Imports nothing that runs.
 //
 // An order is `processing` from commit 1 until its question is ended. It ends approved or declined by the bank's word;
 // `not_completed` when provably nothing left for a bank, or the bank finally knows of nothing; `cancelled` when it was
 // voided before anything was sent. Without a clear word it is `in_doubt`, and stays so until the bank says more. An
 // approval that may no longer stand (voided, too late, partial) sends the order to `reversing`, which ends `reversed`
 // or, where the bank keeps the charge, `reversal_refused`.
+//
+// An attempt moves with its order while the order is open. Afterwards it may move alone: an approval that surfaces on an
+// order that does not stand on it is reversed, whatever the order's state, and the order stays where it is.
 import type { FinalAnswer, OrderStatus } from '@ballast/contracts';
 
 export const orderMoves: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
@@ -45,13 +48,14 @@ export const attemptMoves: Readonly<Record<AttemptState, readonly AttemptState[]
   reversal_refused: [],
 };
 
-/** What was learnt about an attempt, by the call itself or later by the resolver. */
+/** What was learnt about an attempt: by the call itself, by the resolver, by a late answer, or from a person with proof. */
 export const learnings = [
   'approved',
   'declined',
   'in_doubt',
   'not_sent',
   'not_found',
+  'unwanted', // nobody waits for it any more, and inquiries say nothing clear: take it back
   'reversed',
   'reversal_refused',
 ] as const;
@@ -75,7 +79,7 @@ export interface Move {
 }
 
 /**
- * The one decision: what a learning does to an order. Null: it does nothing (already ended, or nothing new).
+ * The one decision: what a learning does to an order that is open. Null: it does nothing (already ended, or nothing new).
  * The statement `learn` in payments.sql.ts is the same decision under the row's lock; a test holds the two together.
  */
 export function moveOf(learning: Learning, standing: Standing): Move | null {
@@ -108,8 +112,42 @@ export function moveOf(learning: Learning, standing: Standing): Move | null {
     case 'not_found':
       // Only after an inquiry, and the attempt was in doubt by then; final because the caller waited for the horizon.
       return status === 'in_doubt' ? { order: 'not_completed', attempt: 'not_found', answer: 'not_completed' } : null;
+    case 'unwanted':
+      return status === 'in_doubt' ? { order: 'reversing', attempt: 'reversing', answer: 'not_completed' } : null;
     case 'reversed':
     case 'reversal_refused':
       return null; // a reversal is sent only for an order that is reversing
   }
+}
+
+/**
+ * What a learning does to an attempt whose order has ended and does not move any more. Null: nothing. A bank that refuses
+ * to give back what the order does not stand on leaves it with a person: it never becomes captured.
+ */
+export function looseMoveOf(learning: Learning, state: AttemptState): AttemptState | null {
+  switch (learning) {
+    case 'approved':
+      return state === 'declined' || state === 'not_found' || state === 'reversed' ? 'reversing' : null;
+    case 'reversed':
+    case 'not_found':
+      return state === 'reversing' || state === 'needs_person' ? 'reversed' : null;
+    case 'reversal_refused':
+      return state === 'reversing' ? 'needs_person' : null;
+    case 'declined':
+    case 'in_doubt':
+    case 'not_sent':
+    case 'unwanted':
+      return null;
+  }
+}
+
+/** True while the order itself may still move by what is learnt about its last attempt. */
+export function isOpen(status: OrderStatus): boolean {
+  return status === 'processing' || status === 'in_doubt' || status === 'reversing';
+}
+
+/** What the resolver has to do next for an attempt in this state; null: nothing. */
+export function workOf(state: AttemptState): 'inquire' | 'reverse' | null {
+  if (state === 'sent' || state === 'in_doubt') return 'inquire';
+  return state === 'reversing' ? 'reverse' : null;
 }

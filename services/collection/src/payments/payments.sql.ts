@@ -1,5 +1,6 @@
-// The two commits of a payment, as batch statements of the group commit. Every other statement on orders is in
-// orders.sql.ts. Locks: each statement locks the rows of its own keys only, in key order; indexes: the primary keys.
+// The two commits of a payment, as batch statements of the group commit. Single-row statements are in keys.sql.ts,
+// orders.sql.ts, leases.sql.ts and moves.sql.ts. Locks: each statement locks the rows of its own keys only, in key order;
+// indexes: the primary keys.
 //
 // Both join by the whole key, carried through the input, and `learn` bounds order_id by the batch's least and greatest:
 // without the bounds, 400 partitions make an update ten times dearer (docs/decisions/0004-partitions-through-the-id.md).
@@ -12,6 +13,10 @@ export interface NewPayment {
   readonly orderId: string;
   readonly keyHash: string;
   readonly traceHash: string;
+  /** Null: suspected duplicates are not looked for. */
+  readonly similarHash: string | null;
+  /** The order that this request says it knowingly repeats. */
+  readonly confirmedDuplicateOf: string | null;
   readonly terminalId: string;
   readonly livemode: boolean;
   readonly amount: bigint;
@@ -45,6 +50,8 @@ export interface Accepted {
   readonly order_id: string;
   readonly accepted_at: string;
   readonly approve_until: string;
+  /** Nothing was stored: this other order is like it, and the request did not say that it knows. */
+  readonly similar_to: string | null;
 }
 
 /** The sender stops at the deadline; the lease outlives it by this much, so a resolver never overtakes a live sender. */
@@ -59,6 +66,8 @@ const newPaymentColumns: Columns<NewPayment> = [
   ['order_id', 'uuid', (p) => p.orderId],
   ['key_hash', 'uuid', (p) => p.keyHash],
   ['trace_hash', 'uuid', (p) => p.traceHash],
+  ['similar_hash', 'uuid', (p) => p.similarHash],
+  ['confirmed_duplicate_of', 'uuid', (p) => p.confirmedDuplicateOf],
   ['terminal_id', 'uuid', (p) => p.terminalId],
   ['livemode', 'boolean', (p) => p.livemode],
   ['amount', 'bigint', (p) => p.amount],
@@ -90,26 +99,56 @@ const newPaymentColumns: Columns<NewPayment> = [
 const ORDER_COLUMNS = `merchant_id, order_id, terminal_id, livemode, status, version, amount, currency, method, channel,
     batch_number, trace_number, merchant_reference, instrument_fingerprint, card_bin, card_last_four, card_sealed,
     phone_sealed, user_id, device, discounts, transaction_time, accepted_at, approve_until, voidable_until,
-    business_date, lease_owner, lease_epoch, lease_until`;
+    business_date, attempt_no, work, lease_owner, lease_epoch, lease_until`;
 
 const ORDER_VALUES = `i.merchant_id, i.order_id, i.terminal_id, i.livemode, 'processing', 1, i.amount, i.currency,
     i.method, i.channel, i.batch_number, i.trace_number, i.merchant_reference, i.fingerprint, i.card_bin,
     i.card_last_four, i.card_sealed, i.phone_sealed, i.user_id, i.device::jsonb, i.discounts::jsonb,
     i.transaction_time, now(), now() + (i.remaining_ms + ${APPROVE_GRACE_MS}) * interval '1 ms',
-    now() + i.void_window_ms * interval '1 ms', i.business_date::date, i.lease_owner, 1,
+    now() + i.void_window_ms * interval '1 ms', i.business_date::date, 1, 'inquire', i.lease_owner, 1,
     now() + (i.remaining_ms + ${LEASE_MARGIN_MS}) * interval '1 ms'`;
+
+/** An id further than this from the database's time would land in the wrong partition: refused, alone. */
+const MAX_ID_SKEW = "interval '10 minutes'";
+
+const NO_SUSPECTS = 'select null::uuid as order_id, null::uuid as similar_to where false';
+
+/**
+ * A payment is like another when terminal, card and amount are the same, both their identities differ, and the other is
+ * younger than the window and may stand. Index: payment_key_similar, then the orders' primary key within the bounds.
+ */
+function suspectsWithin(windowMs: number): string {
+  const from = newPaymentColumns.length + 1;
+  return `select i.order_id, s.order_id as similar_to from i cross join lateral (
+      select k.order_id from payment_key k
+      join orders o on o.merchant_id = k.merchant_id and o.order_id = k.order_id
+        and o.order_id >= $${from}::uuid and o.order_id <= $${from + 1}::uuid
+      where k.merchant_id = i.merchant_id and k.similar_hash = i.similar_hash
+        and k.key_hash <> i.key_hash and k.trace_hash <> i.trace_hash
+        and k.created_at > now() - ${windowMs} * interval '1 ms'
+        and o.status in ('processing', 'in_doubt', 'approved', 'reversal_refused')
+      order by k.order_id desc limit 1
+    ) s
+    where i.similar_hash is not null and s.order_id is distinct from i.confirmed_duplicate_of`;
+}
 
 /**
  * Commit 1. The key row is taken whole or not at all; order, attempt and event follow only for key rows returned, so a
  * second copy of a request, in this batch or any other, leaves nothing. A row not returned is a known key or number.
+ * With a window for suspected duplicates, a suspected row takes no key and comes back naming the order it is like.
  */
-export const insertPayments: BatchStatement<NewPayment, Accepted> = {
-  name: 'insert_payments',
-  text: `
+export function insertPayments(duplicateWindowMs: number): BatchStatement<NewPayment, Accepted> {
+  const looksForSimilar = duplicateWindowMs > 0;
+  return {
+    name: 'insert_payments',
+    text: `
   with i as materialized (${inputOf(newPaymentColumns)}),
+  suspect as materialized (${looksForSimilar ? suspectsWithin(duplicateWindowMs) : NO_SUSPECTS}),
   keys as (
-    insert into payment_key (merchant_id, key_hash, trace_hash, order_id)
-    select merchant_id, key_hash, trace_hash, order_id from i
+    insert into payment_key (merchant_id, key_hash, trace_hash, similar_hash, order_id)
+    select merchant_id, key_hash, trace_hash, similar_hash, order_id from i
+    where order_id not in (select order_id from suspect)
+      and uuid_extract_timestamp(order_id) between now() - ${MAX_ID_SKEW} and now() + ${MAX_ID_SKEW}
     on conflict do nothing
     returning merchant_id, order_id
   ), accepted as (
@@ -133,12 +172,30 @@ export const insertPayments: BatchStatement<NewPayment, Accepted> = {
     returning order_id
   )
   select (o).order_id, rfc3339((o).accepted_at) as accepted_at, rfc3339((o).approve_until) as approve_until,
-    assert_same_count((select count(*) from keys), (select count(*) from journal)) as rows
-  from accepted`,
-  params: (rows) => newPaymentColumns.map(([, , value]) => rows.map(value)),
-  keyOf: (row) => row.orderId,
-  returnedKeyOf: (returned) => returned.order_id,
-};
+    null::uuid as similar_to, assert_same_count((select count(*) from keys), (select count(*) from journal)) as rows
+  from accepted
+  union all
+  select order_id, null, null, similar_to, 0 from suspect`,
+    params: (rows) => {
+      const values: unknown[] = newPaymentColumns.map(([, , value]) => rows.map(value));
+      if (!looksForSimilar) return values;
+      const ids = rows.map((row) => row.orderId).sort();
+      return [...values, firstIdBefore(ids[0] ?? '', duplicateWindowMs + LARGEST_SKEW_MS), ids.at(-1)];
+    },
+    keyOf: (row) => row.orderId,
+    returnedKeyOf: (returned) => returned.order_id,
+  };
+}
+
+/** Instances' ids differ by as much as their measurements of the database's clock. */
+const LARGEST_SKEW_MS = 1_000;
+
+/** The least UUIDv7 of the moment `ms` before the one that `id` begins with. */
+function firstIdBefore(id: string, ms: number): string {
+  const at = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16) - ms;
+  const hex = at.toString(16).padStart(12, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
+}
 
 /** Something learnt about an attempt by whoever holds the order's lease, with the answers it may lead to. */
 export interface Learnt {
@@ -219,13 +276,14 @@ export const learn: BatchStatement<Learnt, Moved> = {
       answer_status = coalesce(o.answer_status, case ${AFTER}
         when 'approved' then 'approved' when 'declined' then 'declined' when 'cancelled' then 'cancelled'
         when 'not_completed' then 'not_completed' when 'reversing' then 'not_completed' end),
+      work = case ${AFTER} when 'in_doubt' then 'inquire' when 'reversing' then 'reverse' end,
       lease_until = case ${AFTER}
         when 'in_doubt' then i.learnt_at + interval '${FIRST_INQUIRY_MS} ms'
         when 'reversing' then i.learnt_at else o.lease_until end
     from i
     where o.merchant_id = i.merchant_id and o.order_id = i.order_id
       and o.order_id >= $${learntColumns.length + 1} and o.order_id <= $${learntColumns.length + 2}
-      and o.lease_owner = i.lease_owner and o.lease_epoch = i.lease_epoch
+      and o.lease_owner = i.lease_owner and o.lease_epoch = i.lease_epoch and o.attempt_no = i.attempt_no
       and ${AFTER} is not null
     returning o as o, i.attempt_no, i.learning, i.approved_amount, i.rrn, i.authorization_code, i.bank_code, i.reason,
       i.evidence, i.traceparent
@@ -233,6 +291,7 @@ export const learn: BatchStatement<Learnt, Moved> = {
     update attempt a set
       state = case (m.o).status when 'cancelled' then 'not_sent'
         when 'not_completed' then m.learning else (m.o).status end,
+      tries = case (m.o).status when 'reversing' then 0 else a.tries end,
       approved_amount = coalesce(m.approved_amount, a.approved_amount),
       rrn = coalesce(m.rrn, a.rrn),
       authorization_code = coalesce(m.authorization_code, a.authorization_code),

@@ -4,7 +4,8 @@ import { Problem, publicId } from '@ballast/contracts';
 import { answerJson, type OrderFacts } from './answer.ts';
 import type { PaymentsCore, TakePaymentCommand, Told } from './core.ts';
 import { firstDifference } from './identity.ts';
-import { findKeys, findOrder, type OrderRow, takeOverVoid } from './orders.sql.ts';
+import { findKeys, takeOverVoid } from './keys.sql.ts';
+import { findOrder, type OrderRow } from './orders.sql.ts';
 import type { NewPayment } from './payments.sql.ts';
 
 /** How long a copy waits for the first one's answer before it is told what is known now. */

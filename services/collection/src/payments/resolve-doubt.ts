@@ -1,107 +1,190 @@
-// One order past its lease, under a new one: ask the bank by our own reference, or send the reversal that is due, and
+// One order that is due, under a new lease: ask the bank by our own reference, or send the reversal that is owed, and
 // learn what it says. Nothing is guessed: what the bank cannot say leaves the order where it is, for another try later.
-import type { ChargeIdentity } from '@ballast/channels';
-import { answerJson } from './answer.ts';
+import type { BankChannel, ChargeIdentity, Evidence } from '@ballast/channels';
+import type { OrderStatus } from '@ballast/contracts';
 import type { PaymentsCore } from './core.ts';
-import { type Candidate, type Leased, putBack, takeLease } from './orders.sql.ts';
-import type { Learning } from './payment.ts';
-import type { Learnt } from './payments.sql.ts';
+import { decided } from './learn-outside.ts';
+import { type Lesson, lesson, lessonOf } from './learnt.ts';
+import { type Candidate, type Leased, putBack, takeLease } from './leases.sql.ts';
+import { makeMove } from './moves.sql.ts';
+import { noteDoubtfulAnswer } from './odd-answers.ts';
+import { type AttemptState, isOpen, type Learning, looseMoveOf } from './payment.ts';
 import { factsOfRow } from './replay.ts';
-import { learntFrom } from './take-payment.ts';
+import { delayAfter } from './resolving.ts';
 
-const CALL_MS = 10_000;
-const LEASE_MS = CALL_MS + 5_000;
-const FIRST_DELAY_MS = 1_000;
-const LONGEST_DELAY_MS = 60_000;
+export type Resolution =
+  /** Another instance has it, or it ended meanwhile. */
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'learnt'; readonly learning: Learning }
+  | { readonly kind: 'with_person' }
+  | { readonly kind: 'waiting' }
+  /** Our own policy let nothing through: neither this order nor any other of this line for a while. */
+  | { readonly kind: 'refused'; readonly retryAfterMs: number };
 
-/** Resolves to what was learnt, or null when another instance has the order or nothing new is known. */
-export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Promise<Learning | null> {
-  const leased = await takeLease(core.knex, candidate, core.owner, LEASE_MS);
-  if (leased === undefined) return null;
+/** What one call of the bank came to. */
+type Step =
+  | { readonly kind: 'lesson'; readonly lesson: Lesson }
+  | { readonly kind: 'exhausted'; readonly lesson: Lesson }
+  | { readonly kind: 'wait'; readonly delayMs: number; readonly unsent: boolean }
+  | { readonly kind: 'refused'; readonly retryAfterMs: number };
+
+const REFUSED_PAUSE_MS = 1_000;
+
+export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Promise<Resolution> {
+  const { callMs, leaseMarginMs } = core.resolving;
+  const leased = await takeLease(core.knex, candidate, core.owner, callMs + leaseMarginMs);
+  if (leased === undefined) return { kind: 'gone' };
   const channel = core.channels.get(leased.channel);
-  const learnt = channel === undefined ? null : await ask(core, leased);
-  if (learnt === null) {
-    await putBack(core.knex, leased, delayAfter(leased.tries));
-    return null;
+  if (channel === undefined) throw new Error(`BUG: no channel ${leased.channel}`);
+  // step: lease taken
+  const step = leased.work === 'reverse' ? await reverse(core, channel, leased) : await inquire(core, channel, leased);
+  // step: bank has answered the resolver
+  switch (step.kind) {
+    case 'lesson':
+      return (await learnUnderLease(core, leased, step.lesson))
+        ? { kind: 'learnt', learning: step.lesson.learning }
+        : { kind: 'gone' };
+    case 'exhausted':
+      return (await move(core, leased, 'needs_person', step.lesson)) ? { kind: 'with_person' } : { kind: 'gone' };
+    case 'wait':
+      await putBack(core.knex, leased, step.delayMs, step.unsent);
+      return { kind: 'waiting' };
+    case 'refused':
+      await putBack(core.knex, leased, step.retryAfterMs, true);
+      return step;
   }
-  const committed = await core.learnt.submit(learnt, performance.now() + LEASE_MS - CALL_MS);
-  return committed.kind === 'applied' ? learnt.learning : null;
 }
 
-/** Doubles from one second to one minute, with jitter so that a bank that comes back is not met by all at once. */
-function delayAfter(tries: number): number {
-  const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(tries, 16));
-  return Math.round(delay * (0.5 + Math.random() / 2));
-}
-
-function ask(core: PaymentsCore, leased: Leased): Promise<Learnt | null> {
-  return leased.status === 'reversing' ? askToReverse(core, leased) : inquire(core, leased);
-}
-
-async function inquire(core: PaymentsCore, leased: Leased): Promise<Learnt | null> {
-  const channel = channelOf(core, leased);
-  const outcome = await channel.inquire(identityOf(leased), callOptions(leased));
+async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased): Promise<Step> {
+  const outcome = await channel.inquire(identityOf(leased), callOptions(core, leased));
+  noteDoubtfulAnswer(core, 'inquiry', askedOf(leased), outcome);
+  const facts = factsOfRow(leased);
   switch (outcome.kind) {
     case 'approved':
     case 'declined':
-      return { ...frame(leased), ...learntFrom(factsOfRow(leased), outcome) };
-    case 'not_found': {
+      return { kind: 'lesson', lesson: lessonOf(facts, outcome) };
+    case 'not_found':
       // Our request may still be on its way until the bank's horizon has passed since it could last have left.
-      if (leased.status === 'processing' || leased.since_last_send_ms < channel.horizonMs)
-        return fallInDoubt(leased, 'not_found_before_horizon');
-      const evidence = JSON.stringify(outcome.evidence);
-      return {
-        ...learning(leased, 'not_found'),
-        evidence,
-        reason: 'bank_knows_nothing',
-        answerNotCompleted: answerJson(factsOfRow(leased), 'not_completed'),
-      };
-    }
+      if (leased.status === 'in_doubt' && leased.since_last_send_ms >= channel.horizonMs)
+        return { kind: 'lesson', lesson: lesson(facts, 'not_found', 'bank_knows_nothing', outcome.evidence) };
+      return undecided(core, leased, 'not_found_before_horizon', outcome.evidence, channel);
     case 'in_doubt':
+      return undecided(core, leased, outcome.reason, outcome.evidence, channel);
     case 'not_sent':
-      return fallInDoubt(leased, outcome.reason);
+      if (leased.status === 'processing') return inDoubt(leased, outcome.reason, null);
+      return notSent(core, leased, outcome);
   }
 }
 
-/** An order still `processing` past its lease (its process died) becomes in doubt; one that is, stays as it is. */
-function fallInDoubt(leased: Leased, reason: string): Learnt | null {
-  if (leased.status !== 'processing') return null;
+/** Nothing clear. Before approve_until: ask again. After it nobody waits for an approval: soon the reversal. */
+function undecided(
+  core: PaymentsCore,
+  leased: Leased,
+  reason: string,
+  evidence: Evidence | null,
+  channel: BankChannel,
+): Step {
+  // Its process died between the two commits.
+  if (leased.status === 'processing') return inDoubt(leased, reason, evidence);
+  const undone = reason === 'reversed_at_bank'; // by the bank itself; it acknowledges ours and both books agree
+  const given =
+    leased.late && (reason === 'customer_must_confirm' || leased.tries >= core.resolving.inquiriesBeforeReversal);
+  if (undone || given) return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'unwanted', reason, evidence) };
+  return wait(core, leased, channel);
+}
+
+function inDoubt(leased: Leased, reason: string, evidence: Evidence | null): Step {
+  return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'in_doubt', reason, evidence) };
+}
+
+async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased): Promise<Step> {
+  const outcome = await channel.reverse(identityOf(leased), leased.tries > 1, callOptions(core, leased));
+  noteDoubtfulAnswer(core, 'reversal', askedOf(leased), outcome);
+  const facts = factsOfRow(leased);
+  switch (outcome.kind) {
+    case 'reversed':
+      return { kind: 'lesson', lesson: lesson(facts, 'reversed', null, outcome.evidence) };
+    case 'refused':
+      return {
+        kind: 'lesson',
+        lesson: {
+          ...lesson(facts, 'reversal_refused', 'bank_refused_reversal', outcome.evidence),
+          bankCode: outcome.bankCode,
+        },
+      };
+    case 'not_found':
+      if (channel.keepsEarlyReversals || leased.since_last_send_ms >= channel.horizonMs)
+        return { kind: 'lesson', lesson: lesson(facts, 'not_found', 'bank_knows_nothing', outcome.evidence) };
+      return wait(core, leased, channel);
+    case 'in_doubt':
+      if (leased.tries >= core.resolving.reversalsBeforePerson)
+        return { kind: 'exhausted', lesson: lesson(facts, 'in_doubt', `reversal_${outcome.reason}`, outcome.evidence) };
+      return wait(core, leased, channel);
+    case 'not_sent':
+      return notSent(core, leased, outcome);
+  }
+}
+
+/** The next try; one falls just behind the bank's horizon, where "not found" becomes an answer. */
+function wait(core: PaymentsCore, leased: Leased, channel: BankChannel): Step {
+  const delay = delayAfter(leased.tries, core.resolving);
+  const untilHorizon = channel.horizonMs - leased.since_last_send_ms;
   return {
-    ...learning(leased, 'in_doubt'),
-    reason,
-    answerNotCompleted: answerJson(factsOfRow(leased), 'not_completed'),
+    kind: 'wait',
+    delayMs: untilHorizon > 0 ? Math.min(delay, Math.ceil(untilHorizon) + 1) : delay,
+    unsent: false,
   };
 }
 
-async function askToReverse(core: PaymentsCore, leased: Leased): Promise<Learnt | null> {
-  const channel = channelOf(core, leased);
-  const outcome = await channel.reverse(identityOf(leased), leased.tries > 0, callOptions(leased));
-  switch (outcome.kind) {
-    case 'reversed':
-      return { ...learning(leased, 'reversed'), evidence: JSON.stringify(outcome.evidence) };
-    case 'refused':
-      return {
-        ...learning(leased, 'reversal_refused'),
-        bankCode: outcome.bankCode,
-        evidence: JSON.stringify(outcome.evidence),
-      };
-    case 'not_found':
-      if (leased.since_last_send_ms < channel.horizonMs && !channel.keepsEarlyReversals) return null;
-      return {
-        ...learning(leased, 'reversed'),
-        reason: 'bank_knows_nothing',
-        evidence: JSON.stringify(outcome.evidence),
-      };
-    case 'in_doubt':
-    case 'not_sent':
-      return null;
-  }
+function notSent(
+  core: PaymentsCore,
+  leased: Leased,
+  { refusedByUs, retryAfterSeconds }: { refusedByUs: boolean; retryAfterSeconds: number | null },
+): Step {
+  if (refusedByUs)
+    return { kind: 'refused', retryAfterMs: retryAfterSeconds === null ? REFUSED_PAUSE_MS : retryAfterSeconds * 1_000 };
+  return { kind: 'wait', delayMs: delayAfter(leased.tries, core.resolving), unsent: true };
 }
 
-function channelOf(core: PaymentsCore, leased: Leased) {
-  const channel = core.channels.get(leased.channel);
-  if (channel === undefined) throw new Error(`BUG: no channel ${leased.channel}`);
-  return channel;
+/** An open order moves by the batch statement; an attempt whose order has ended moves alone. */
+async function learnUnderLease(core: PaymentsCore, leased: Leased, learnt: Lesson): Promise<boolean> {
+  if (!isOpen(leased.status as OrderStatus)) {
+    const state = looseMoveOf(learnt.learning, leased.state as AttemptState);
+    return state !== null && move(core, leased, state, learnt);
+  }
+  const committed = await core.learnt.submit(
+    {
+      merchantId: leased.merchant_id,
+      orderId: leased.order_id,
+      attemptNo: leased.attempt_no,
+      leaseOwner: leased.lease_owner,
+      leaseEpoch: leased.lease_epoch,
+      traceparent: null,
+      ...learnt,
+    },
+    performance.now() + core.resolving.leaseMarginMs,
+  );
+  return committed.kind === 'applied';
+}
+
+function move(core: PaymentsCore, leased: Leased, attempt: AttemptState, learnt: Lesson): Promise<boolean> {
+  const status = leased.status as OrderStatus;
+  const row = { ...leased, status, state: leased.state as AttemptState };
+  const lease = { leaseOwner: leased.lease_owner, leaseEpoch: leased.lease_epoch };
+  return makeMove(
+    core.knex,
+    decided(row, leased.attempt_no, { order: status, attempt, answer: null }, learnt, null, lease),
+  );
+}
+
+function askedOf(leased: Leased) {
+  return {
+    merchantId: leased.merchant_id,
+    orderId: leased.order_id,
+    attemptNo: leased.attempt_no,
+    channel: leased.channel,
+    bankReference: leased.bank_reference,
+  };
 }
 
 function identityOf(leased: Leased): ChargeIdentity {
@@ -115,35 +198,7 @@ function identityOf(leased: Leased): ChargeIdentity {
   };
 }
 
-function callOptions(leased: Leased) {
-  const now = performance.now();
-  return { sendBefore: now + CALL_MS, deadline: now + CALL_MS, traceparent: null, consumer: leased.merchant_id };
-}
-
-function frame(leased: Leased) {
-  return {
-    merchantId: leased.merchant_id,
-    orderId: leased.order_id,
-    attemptNo: leased.attempt_no,
-    leaseOwner: leased.lease_owner,
-    leaseEpoch: leased.lease_epoch,
-    traceparent: null,
-  };
-}
-
-function learning(leased: Leased, kind: Learning): Learnt {
-  return {
-    ...frame(leased),
-    learning: kind,
-    approvedAmount: null,
-    declineCode: null,
-    reason: null,
-    rrn: null,
-    authorizationCode: null,
-    bankCode: null,
-    evidence: null,
-    answerAsLearnt: null,
-    answerNotCompleted: null,
-    answerCancelled: null,
-  };
+function callOptions(core: PaymentsCore, leased: Leased) {
+  const until = performance.now() + core.resolving.callMs;
+  return { sendBefore: until, deadline: until, traceparent: null, consumer: leased.merchant_id };
 }

@@ -2,62 +2,130 @@
 //
 //   commit 1 (key, order, attempt `sent`, event)  →  the bank, no transaction open  →  commit 2 (outcome, answer, event)
 //
-// Nothing here guesses: without a clear word of the bank the order is in doubt and the resolver goes on from there.
-import type { Charge, ChargeOutcome } from '@ballast/channels';
-import { Problem } from '@ballast/contracts';
-import { type Committed, CommitUnknown, NotSent, QueueFull, uuidv7 } from '@ballast/database';
+// Nothing here guesses: without a clear word of the bank the order is in doubt and the resolver goes on from there. Lines
+// that begin with `// step:` name the moments at which the sweep (load-tests/sweep) kills the process.
+import type { ChargeOutcome } from '@ballast/channels';
+import { Problem, publicId } from '@ballast/contracts';
+import { type Committed, CommitUnknown, NotSent, QueueFull } from '@ballast/database';
 import type { Route } from '../merchants/directory.ts';
 import { answerJson, type OrderFacts } from './answer.ts';
-import { bankReference } from './bank-reference.ts';
-import { businessDateCached } from './business-date.ts';
-import { chooseRoute } from './channel-choice.ts';
+import { routesInOrder } from './channel-choice.ts';
 import type { PaymentsCore, TakePaymentCommand, Told } from './core.ts';
-import { discountsText, keyHash, traceHash } from './identity.ts';
-import type { Accepted, Learnt, Moved, NewPayment } from './payments.sql.ts';
+import { beforeDeadline, expired } from './deadline.ts';
+import { lessonOf } from './learnt.ts';
+import { type Attempt, attemptAt, chargeOf, newPayment } from './new-payment.ts';
+import { noteDoubtfulAnswer } from './odd-answers.ts';
+import { beginNextAttempt, findOrder } from './orders.sql.ts';
+import type { Accepted, Moved, NewPayment } from './payments.sql.ts';
 import { LEASE_MARGIN_MS } from './payments.sql.ts';
-import { answerKnown, findKnown } from './replay.ts';
+import { answerKnown, findKnown, presentOf } from './replay.ts';
 
 /** Kept back from the terminal's deadline for commit 2 and the reply: its p99 at saturation is 26 ms, its slow lane's 200. */
 const ANSWER_RESERVE_MS = 300;
+/** Whatever hangs, the terminal is told what is known so far this long before its deadline. */
+const LAST_WORD_MS = 50;
+/** With less time than this for the bank another channel is not tried. */
+const LEAST_CALL_MS = 500;
+const MOST_ATTEMPTS = 3;
 /** A key row can vanish between two statements (cleaned) once, not for ever. */
 const INSERT_TRIES = 3;
 /** Keys are kept 7 days; a day less, so that no accepted request can outlive its key. */
 const OLDEST_TRANSACTION_MS = 6 * 86_400_000;
 const NEWEST_TRANSACTION_MS = 86_400_000;
 
+/** A payment under way: what is fixed about it once commit 1 stands. */
+interface Running {
+  readonly command: TakePaymentCommand;
+  readonly payment: NewPayment;
+  readonly facts: OrderFacts;
+  /** What the terminal is told while nothing more is known. */
+  readonly inDoubt: Told;
+  readonly deadline: number;
+}
+
 export async function takePayment(core: PaymentsCore, command: TakePaymentCommand): Promise<Told> {
   const deadline = command.receivedAt + command.deadlineMs;
+  let soFar: Told | null = null;
+  const taking = take(core, command, deadline, (stored) => {
+    soFar = stored;
+  });
+  const told = await beforeDeadline(taking, deadline - LAST_WORD_MS, (error) =>
+    core.logger.error({ err: error }, 'a payment failed after its terminal was answered; the resolver takes over'),
+  );
+  if (told !== expired) return told;
+  if (soFar !== null) return soFar;
+  throw new Problem(
+    'database_unavailable',
+    'The order may or may not be stored; nothing was sent to a bank. Send the same request again.',
+    { retryAfterSeconds: 1 },
+  );
+}
+
+async function take(
+  core: PaymentsCore,
+  command: TakePaymentCommand,
+  deadline: number,
+  onStored: (soFar: Told) => void,
+): Promise<Told> {
   const nowMs = core.clock.now();
   refuseWhatCannotBe(command, nowMs);
-  const route = chooseRoute(command.routes, command.request, Math.random());
-  const channel = route === undefined ? undefined : core.channels.get(route.channel);
-  if (route === undefined || channel === undefined) {
+  const routes = routesInOrder(command.routes, command.request, Math.random).filter((r) =>
+    core.channels.has(r.channel),
+  );
+  const preferred = routes[0];
+  if (preferred === undefined) {
     throw new Problem('no_channel', 'No channel of this merchant takes this payment.', {
       errors: [{ pointer: '/payment_method', detail: 'no route fits method, card and currency' }],
     });
   }
-  const payment = newPayment(core, command, route, nowMs, deadline);
+  const open = routes.filter((route) => refusalOf(core, route, command) === null);
+  const payment = newPayment(core, command, open[0] ?? preferred, nowMs, deadline);
+  if (open.length === 0) return refuse(core, command, payment, preferred);
 
-  const refusal = channel.wouldRefuse('pay', payment.merchantId);
-  if (refusal !== null) {
-    // Stores nothing and uses up no key; but a copy of a known request still gets its answer.
-    const known = await findKnown(core, payment);
-    if (known !== null && known.kind !== 'void_waiting') return answerKnown(core, command, payment, known);
-    throw new Problem('channel_refused', `${refusal.reason}: ${refusal.detail}`, {
-      retryAfterSeconds: refusal.retryAfterSeconds ?? 1,
-    });
-  }
-
+  // step: before commit 1
   const accepted = await accept(core, command, payment, deadline);
   if ('told' in accepted) return accepted.told;
-
-  const running = callAndLearn(core, command, payment, accepted.facts, accepted.approveUntil, deadline);
+  // step: after commit 1
+  const { facts, approveUntil } = accepted;
+  const inDoubt: Told = {
+    status: 202,
+    body: answerJson(facts, 'in_doubt', { approveUntil }),
+    replayed: false,
+    orderId: payment.orderId,
+    retryAfterSeconds: 1,
+    final: false,
+  };
+  onStored(inDoubt);
+  const running = callAndLearn(core, { command, payment, facts, inDoubt, deadline }, open.slice(1));
   core.inFlight.set(payment.orderId, running);
   try {
     return await running;
   } finally {
     core.inFlight.delete(payment.orderId);
   }
+}
+
+function refusalOf(core: PaymentsCore, route: Route, command: TakePaymentCommand) {
+  return core.channels.get(route.channel)?.wouldRefuse('pay', command.merchant.merchantId) ?? null;
+}
+
+/** Every channel would refuse: stores nothing and uses up no key; but a copy of a known request still gets its answer. */
+async function refuse(
+  core: PaymentsCore,
+  command: TakePaymentCommand,
+  payment: NewPayment,
+  preferred: Route,
+): Promise<Told> {
+  const known = await findKnown(core, payment);
+  if (known !== null && known.kind !== 'void_waiting') return answerKnown(core, command, payment, known);
+  const refusal = refusalOf(core, preferred, command);
+  throw new Problem('channel_refused', refusal === null ? 'The channel was closed a moment ago.' : explain(refusal), {
+    retryAfterSeconds: refusal?.retryAfterSeconds ?? 1,
+  });
+}
+
+function explain({ reason, detail }: { reason: string; detail: string }): string {
+  return `${reason}: ${detail}`;
 }
 
 /** Commit 1. Either the order is ours to go on with, or the terminal is told about the one that was there first. */
@@ -69,19 +137,31 @@ async function accept(
 ): Promise<{ facts: OrderFacts; approveUntil: string } | { told: Told }> {
   for (let attempt = 1; attempt <= INSERT_TRIES; attempt++) {
     const committed = await submitNew(core, payment, deadline);
-    if (committed.kind === 'applied') {
+    if (committed.kind === 'applied' && committed.row.similar_to === null) {
       const { accepted_at, approve_until } = committed.row;
-      return { facts: factsOf(payment, accepted_at), approveUntil: approve_until };
+      return { facts: { ...payment, acceptedAt: accepted_at }, approveUntil: approve_until };
     }
     const known = await findKnown(core, payment);
-    if (known === null) continue;
-    if (known.kind === 'order' && known.order.order_id === payment.orderId) {
+    if (known?.kind === 'order' && known.order.order_id === payment.orderId) {
       // Our own rows, committed on a connection that was lost before it could say so.
-      return { facts: factsOf(payment, known.order.accepted_at), approveUntil: known.order.approve_until };
+      return {
+        facts: { ...payment, acceptedAt: known.order.accepted_at },
+        approveUntil: known.order.approve_until,
+      };
     }
-    return { told: await answerKnown(core, command, payment, known) };
+    if (known !== null) return { told: await answerKnown(core, command, payment, known) };
+    if (committed.kind === 'applied') throw suspectedDuplicate(committed.row.similar_to ?? '');
   }
   throw new Problem('overloaded', 'The key could not be taken; nothing was stored.', { retryAfterSeconds: 1 });
+}
+
+function suspectedDuplicate(similarTo: string): Problem {
+  const like = publicId('ord', similarTo);
+  return new Problem(
+    'suspected_duplicate',
+    `A payment with the same card and amount was made at this terminal a moment ago (${like}). If this is another one, send the same request with confirm_duplicate_of.`,
+    { orderId: like, errors: [{ pointer: '/confirm_duplicate_of', detail: `must be ${like} to confirm` }] },
+  );
 }
 
 async function submitNew(core: PaymentsCore, payment: NewPayment, deadline: number): Promise<Committed<Accepted>> {
@@ -105,76 +185,120 @@ async function submitNew(core: PaymentsCore, payment: NewPayment, deadline: numb
   }
 }
 
-/** The bank call, outside any transaction, and commit 2. Told by the deadline, whatever commit 2 does. */
-async function callAndLearn(
+/** The bank call, outside any transaction, and commit 2. Another channel only after one that provably sent nothing. */
+async function callAndLearn(core: PaymentsCore, running: Running, elsewhere: readonly Route[]): Promise<Told> {
+  const { payment } = running;
+  let attempt: Attempt = { ...payment, attemptNo: 1 };
+  let outcome = await callBank(core, running, attempt);
+  for (const route of elsewhere) {
+    if (outcome.kind !== 'not_sent' || attempt.attemptNo >= MOST_ATTEMPTS) break;
+    const next = attemptAt(payment.orderId, attempt.attemptNo + 1, route);
+    if (!(await beginElsewhere(core, running, attempt, outcome.reason, next))) break;
+    attempt = next;
+    outcome = await callBank(core, running, attempt);
+  }
+  // step: before commit 2
+  const told = await learnOutcome(core, running, attempt.attemptNo, outcome);
+  // step: after commit 2
+  return told;
+}
+
+/** Commits the next attempt before it is sent. False: there is no time, the channel refuses, or somebody wants a void. */
+async function beginElsewhere(
   core: PaymentsCore,
-  command: TakePaymentCommand,
-  payment: NewPayment,
-  facts: OrderFacts,
-  approveUntil: string,
-  deadline: number,
-): Promise<Told> {
-  const outcome = await callBank(core, command, payment, deadline);
-  const inDoubt: Told = {
-    status: 202,
-    body: answerJson(facts, 'in_doubt', { approveUntil }),
-    replayed: false,
-    orderId: payment.orderId,
-    retryAfterSeconds: 1,
-    final: false,
-  };
-  // Tried until the lease ends, a little beyond what the terminal waits for: the resolver must then not have to ask.
-  const learning = core.learnt.submit(learntOf(payment, facts, outcome), deadline + LEASE_MARGIN_MS / 2);
-  const committed = await beforeDeadline(learning, deadline - performance.now(), (error) =>
-    core.logger.error(
-      { order_id: payment.orderId, channel: payment.channel, err: error },
-      'commit 2 not confirmed; the resolver takes over',
-    ),
-  );
-  if (committed === null) return inDoubt;
-  if (committed.kind === 'absent') return toldOfPresent(core, command, payment, inDoubt);
-  return toldOf(committed.row, payment.orderId) ?? inDoubt;
+  { command, payment, deadline }: Running,
+  failed: Attempt,
+  reason: string,
+  next: Attempt,
+): Promise<boolean> {
+  const left = deadline - ANSWER_RESERVE_MS - performance.now();
+  const refusal = core.channels.get(next.channel)?.wouldRefuse('pay', payment.merchantId);
+  if (left < LEAST_CALL_MS || refusal !== null) return false;
+  try {
+    const begun = await beginNextAttempt(core.knex, {
+      ...next,
+      merchantId: payment.merchantId,
+      orderId: payment.orderId,
+      leaseOwner: payment.leaseOwner,
+      leaseEpoch: 1,
+      attemptNo: failed.attemptNo,
+      reason,
+      remainingMs: Math.ceil(left + ANSWER_RESERVE_MS),
+      traceparent: command.traceparent,
+    });
+    // step: after the next attempt's commit
+    return begun;
+  } catch (error) {
+    core.logger.error({ order_id: payment.orderId, channel: next.channel, err: error }, 'no other channel was tried');
+    return false;
+  }
 }
 
 async function callBank(
   core: PaymentsCore,
-  command: TakePaymentCommand,
-  payment: NewPayment,
-  deadline: number,
+  { command, payment, deadline }: Running,
+  attempt: Attempt,
 ): Promise<ChargeOutcome> {
-  const channel = core.channels.get(payment.channel);
+  const channel = core.channels.get(attempt.channel);
   const stop = deadline - ANSWER_RESERVE_MS;
   if (channel === undefined || performance.now() >= stop) {
     return { kind: 'not_sent', reason: 'deadline_before_send', refusedByUs: true, retryAfterSeconds: null };
   }
   try {
-    return await channel.pay(chargeOf(command, payment), {
+    // step: before the charge is sent
+    const outcome = await channel.pay(chargeOf(command, payment, attempt), {
       sendBefore: stop,
       deadline: stop,
       traceparent: command.traceparent,
       consumer: payment.merchantId,
     });
+    noteDoubtfulAnswer(core, 'pay', { ...payment, ...attempt }, outcome);
+    return outcome;
   } catch (error) {
     // A bug in an adapter: whether bytes left is not known, so the order is in doubt, never failed.
-    core.logger.error({ order_id: payment.orderId, channel: payment.channel, err: error }, 'bank adapter threw');
+    core.logger.error({ order_id: payment.orderId, channel: attempt.channel, err: error }, 'bank adapter threw');
     return { kind: 'in_doubt', reason: 'adapter_error', evidence: null };
   }
 }
 
-/** Commit 2's guard failed: ours on a lost connection, a void, or a resolver past our lease. The row says. */
-async function toldOfPresent(
+/** Commit 2. What cannot be confirmed in time is told as in doubt, never as approved. */
+async function learnOutcome(
   core: PaymentsCore,
-  command: TakePaymentCommand,
-  payment: NewPayment,
-  inDoubt: Told,
+  { command, payment, facts, inDoubt, deadline }: Running,
+  attemptNo: number,
+  outcome: ChargeOutcome,
 ): Promise<Told> {
-  const known = await findKnown(core, payment);
-  return known?.kind === 'order' ? { ...(await answerKnown(core, command, payment, known)), replayed: false } : inDoubt;
+  const learnt = {
+    merchantId: payment.merchantId,
+    orderId: payment.orderId,
+    attemptNo,
+    leaseOwner: payment.leaseOwner,
+    leaseEpoch: 1,
+    traceparent: command.traceparent,
+    ...lessonOf(facts, outcome),
+  };
+  // Tried until the lease ends, a little beyond what the terminal waits for: the resolver must then not have to ask.
+  const committed = await core.learnt.submit(learnt, deadline + LEASE_MARGIN_MS / 2);
+  if (committed.kind === 'applied') return toldOf(committed.row, payment.orderId) ?? inDoubt;
+  // The guard failed: it was ours on a lost connection, or a void, a late answer or a resolver was first. The row says.
+  const present = await findOrder(core.knex, payment.merchantId, payment.orderId);
+  if (present === undefined) throw new Error(`BUG: order ${payment.orderId} vanished`);
+  const begunUnheard = present.status === 'processing' && present.attempt_no === attemptNo + 1;
+  if (outcome.kind === 'not_sent' && begunUnheard) {
+    // The next attempt was committed on a connection that was lost before it could say so. Neither was sent.
+    const again = await core.learnt.submit({ ...learnt, attemptNo: attemptNo + 1 }, deadline + LEASE_MARGIN_MS / 2);
+    return again.kind === 'applied' ? (toldOf(again.row, payment.orderId) ?? inDoubt) : inDoubt;
+  }
+  if (present.answer === null) return present.status === 'processing' ? inDoubt : presentOf(present);
+  return toldFinally(present.answer, payment.orderId);
 }
 
 function toldOf(moved: Moved, orderId: string): Told | null {
-  if (moved.answer === null) return null;
-  return { status: 201, body: moved.answer, replayed: false, orderId, retryAfterSeconds: null, final: true };
+  return moved.answer === null ? null : toldFinally(moved.answer, orderId);
+}
+
+function toldFinally(body: string, orderId: string): Told {
+  return { status: 201, body, replayed: false, orderId, retryAfterSeconds: null, final: true };
 }
 
 function refuseWhatCannotBe({ merchant, request }: TakePaymentCommand, nowMs: number): void {
@@ -192,166 +316,5 @@ function refuseWhatCannotBe({ merchant, request }: TakePaymentCommand, nowMs: nu
         errors: [{ pointer: '/transaction_time', detail: 'is outside what is accepted' }],
       },
     );
-  }
-}
-
-function newPayment(
-  core: PaymentsCore,
-  command: TakePaymentCommand,
-  route: Route,
-  nowMs: number,
-  deadline: number,
-): NewPayment {
-  const { terminal, merchant, request } = command;
-  const { merchantId } = merchant;
-  const orderId = uuidv7(nowMs);
-  const method = request.payment_method;
-  const card = method.type === 'card' ? method : null;
-  const phone = request.user?.phone;
-  return {
-    merchantId,
-    orderId,
-    keyHash: keyHash(terminal.terminalId, command.idempotencyKey),
-    traceHash: traceHash(terminal.terminalId, request.batch_number, request.trace_number),
-    terminalId: terminal.terminalId,
-    livemode: terminal.livemode,
-    amount: request.amount,
-    currency: request.currency,
-    method: method.type,
-    channel: route.channel,
-    batchNumber: request.batch_number,
-    traceNumber: request.trace_number,
-    merchantReference: request.merchant_reference ?? null,
-    fingerprint: core.vault.fingerprint(method.type === 'card' ? method.number : method.code),
-    cardBin: card?.number.slice(0, 6) ?? null,
-    cardLastFour: card?.number.slice(-4) ?? null,
-    cardSealed: card === null ? null : core.vault.seal(card.number, { merchantId, orderId, field: 'card' }),
-    phoneSealed: phone === undefined ? null : core.vault.seal(phone, { merchantId, orderId, field: 'phone' }),
-    userId: request.user?.id ?? null,
-    device: request.device === undefined ? null : JSON.stringify(request.device),
-    discounts: discountsText(request),
-    transactionTime: request.transaction_time,
-    businessDate: businessDateCached(nowMs, merchant.timeZone, merchant.cutover),
-    remainingMs: Math.max(0, Math.ceil(deadline - performance.now())),
-    voidWindowMs: merchant.voidWindowMs,
-    leaseOwner: core.owner,
-    bankReference: bankReference(orderId, 1),
-    bankMerchantNumber: route.merchantNumber,
-    bankTerminalNumber: route.terminalNumber,
-    traceparent: command.traceparent,
-  };
-}
-
-function factsOf(payment: NewPayment, acceptedAt: string): OrderFacts {
-  return { ...payment, acceptedAt };
-}
-
-/** Track, CVV and PIN block go from the request's memory to the bank and nowhere else. */
-function chargeOf({ request }: TakePaymentCommand, payment: NewPayment): Charge {
-  const method = request.payment_method;
-  return {
-    bankReference: payment.bankReference,
-    merchantNumber: payment.bankMerchantNumber,
-    terminalNumber: payment.bankTerminalNumber,
-    amount: payment.amount,
-    currency: payment.currency,
-    livemode: payment.livemode,
-    instrument:
-      method.type === 'code'
-        ? { type: 'code', code: method.code }
-        : {
-            type: 'card',
-            number: method.number,
-            expiryMonth: method.expiry_month,
-            expiryYear: method.expiry_year,
-            entryMode: method.entry_mode,
-            ...(method.track2 === undefined ? {} : { track2: method.track2 }),
-            ...(method.cvv === undefined ? {} : { cvv: method.cvv }),
-            ...(method.pin_block === undefined ? {} : { pinBlock: method.pin_block }),
-          },
-  };
-}
-
-function learntOf(payment: NewPayment, facts: OrderFacts, outcome: ChargeOutcome): Learnt {
-  return {
-    merchantId: payment.merchantId,
-    orderId: payment.orderId,
-    attemptNo: 1,
-    leaseOwner: payment.leaseOwner,
-    leaseEpoch: 1,
-    traceparent: payment.traceparent,
-    ...learntFrom(facts, outcome),
-  };
-}
-
-/** What an outcome of a charge or an inquiry teaches, with each answer it may lead to. */
-export function learntFrom(
-  facts: OrderFacts,
-  outcome: ChargeOutcome,
-): Omit<Learnt, 'merchantId' | 'orderId' | 'attemptNo' | 'leaseOwner' | 'leaseEpoch' | 'traceparent'> {
-  const evidence = 'evidence' in outcome && outcome.evidence !== null ? JSON.stringify(outcome.evidence) : null;
-  const nothing = {
-    approvedAmount: null,
-    declineCode: null,
-    reason: null,
-    rrn: null,
-    authorizationCode: null,
-    bankCode: null,
-    answerAsLearnt: null,
-    answerCancelled: null,
-  };
-  const common = {
-    ...nothing,
-    learning: outcome.kind,
-    evidence,
-    answerNotCompleted: answerJson(facts, 'not_completed'),
-  };
-  switch (outcome.kind) {
-    case 'approved': {
-      const { amount: approvedAmount, authorizationCode, rrn, bankCode } = outcome;
-      return {
-        ...common,
-        approvedAmount,
-        authorizationCode,
-        rrn,
-        bankCode,
-        answerAsLearnt: answerJson(facts, 'approved', { approvedAmount, authorizationCode, rrn }),
-      };
-    }
-    case 'declined': {
-      const { declineCode, bankCode } = outcome;
-      return {
-        ...common,
-        declineCode,
-        bankCode,
-        answerNotCompleted: null,
-        answerAsLearnt: answerJson(facts, 'declined', { declineCode }),
-      };
-    }
-    case 'in_doubt':
-      return { ...common, reason: outcome.reason };
-    case 'not_sent':
-      return { ...common, reason: outcome.reason, answerCancelled: answerJson(facts, 'cancelled') };
-  }
-}
-
-/** The promise's value, or null when it fails or `ms` pass first; a failure is reported, late ones too. */
-async function beforeDeadline<T>(
-  promise: Promise<T>,
-  ms: number,
-  onError: (error: unknown) => void,
-): Promise<T | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, ms), null);
-  });
-  const settled = promise.catch((error: unknown) => {
-    onError(error);
-    return null;
-  });
-  try {
-    return await Promise.race([settled, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

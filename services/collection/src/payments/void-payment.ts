@@ -4,21 +4,37 @@
 import { Problem, publicId } from '@ballast/contracts';
 import { answerJson } from './answer.ts';
 import type { PaymentsCore, Told, VoidPaymentCommand } from './core.ts';
+import { beforeDeadline, expired } from './deadline.ts';
 import { keyHash, traceHash } from './identity.ts';
-import { findKeyByTrace, findOrder, holdNumberForVoid, type OrderRow, voidOrder } from './orders.sql.ts';
+import { findKeyByTrace, holdNumberForVoid } from './keys.sql.ts';
+import { findOrder, type OrderRow, voidOrder } from './orders.sql.ts';
 import { factsOfRow, presentOf } from './replay.ts';
 
 /** The state can move between our look and our statement, but only forward: this often at most. */
 const TRIES = 5;
+/** Whatever hangs, the terminal is told so this long before its deadline. A void sent again has no further effect. */
+const LAST_WORD_MS = 50;
 
 export async function voidPayment(core: PaymentsCore, command: VoidPaymentCommand): Promise<Told> {
+  const told = await beforeDeadline(
+    findAndVoid(core, command),
+    command.receivedAt + command.deadlineMs - LAST_WORD_MS,
+    (error) => core.logger.error({ err: error }, 'a void failed after its terminal was answered'),
+  );
+  if (told !== expired) return told;
+  throw new Problem('database_unavailable', 'The void may or may not have taken effect. Send the same void again.', {
+    retryAfterSeconds: 1,
+  });
+}
+
+async function findAndVoid(core: PaymentsCore, command: VoidPaymentCommand): Promise<Told> {
   const { terminal, request } = command;
-  const trace = traceHash(terminal.terminalId, request.batch_number, request.trace_number);
+  const trace = traceHash(terminal, request.batch_number, request.trace_number);
   for (let attempt = 1; attempt <= TRIES; attempt++) {
     const key = await findKeyByTrace(core.knex, terminal.merchantId, trace);
     if (key?.order_id === null) return heldForVoid(command);
     if (key === undefined) {
-      const own = keyHash(terminal.terminalId, command.idempotencyKey);
+      const own = keyHash(terminal, command.idempotencyKey);
       if (await holdNumberForVoid(core.knex, terminal.merchantId, own, trace)) return heldForVoid(command);
       if ((await findKeyByTrace(core.knex, terminal.merchantId, trace)) === undefined) {
         throw new Problem('idempotency_key_reused', 'The Idempotency-Key belongs to another request.', {
@@ -37,12 +53,14 @@ export async function voidPayment(core: PaymentsCore, command: VoidPaymentComman
 
 /** Null: the order moved between our look and our statement; look again. */
 async function voidFound(core: PaymentsCore, command: VoidPaymentCommand, order: OrderRow): Promise<Told | null> {
+  // step: before the void
   const moved = await voidOrder(core.knex, {
     merchantId: order.merchant_id,
     orderId: order.order_id,
     answer: answerJson(factsOfRow(order), 'not_completed'),
     traceparent: command.traceparent,
   });
+  // step: after the void
   const present = await findOrder(core.knex, order.merchant_id, order.order_id);
   if (present === undefined) throw new Error(`BUG: order ${order.order_id} vanished`);
   if (moved !== undefined) return { ...presentOf(present), status: 202, retryAfterSeconds: 1, final: false };

@@ -1,54 +1,121 @@
-// Looks for open orders past their lease and resolves them, a few at a time. Several instances share the work: the lease
-// is taken by a conditional update, so an order is resolved by one of them.
+// Looks for what is due and resolves it, each channel's inquiries and reversals in a line of their own: a bank that hangs,
+// or that our own policy keeps closed, holds up only its own line. Several instances share the work; the lease decides.
 import type { PaymentsCore } from '../payments/core.ts';
-import { openOrders } from '../payments/orders.sql.ts';
+import { type Candidate, dueOrders, type Line, type Work } from '../payments/leases.sql.ts';
 import { resolveDoubt } from '../payments/resolve-doubt.ts';
 
 const INTERVAL_MS = 500;
+/** Taken up per line and look; a line that had as many is looked at again at once. */
 const CANDIDATES = 64;
-/** Bank calls of the resolver at once; payments have their own bulkhead in the channel. */
-const AT_ONCE = 16;
+const works: readonly Work[] = ['inquire', 'reverse'];
 
-/** One look: resolves to how many orders were looked at. For tests, and the body of `runResolver`. */
+interface LineState extends Line {
+  busy: boolean;
+  /** Monotonic ms: nothing of this line before. */
+  notBefore: number;
+}
+
+/** One look over all lines, waiting for each: resolves to how many orders were taken up. For tests. */
 export async function runOnce(core: PaymentsCore): Promise<number> {
-  const candidates = await openOrders(core.knex, CANDIDATES);
-  const waiting = candidates.values();
+  const lines = linesOf(core);
+  const due = await dueOrders(core.knex, lines, CANDIDATES);
+  await Promise.all(
+    lines.map((line) =>
+      workOff(
+        core,
+        line,
+        due.filter((candidate) => isOf(line, candidate)),
+      ),
+    ),
+  );
+  return due.length;
+}
+
+/** For ever, until closed; `close` waits for the calls under way. */
+export function runResolver(core: PaymentsCore): { close(): Promise<void> } {
+  const lines = linesOf(core);
+  const running = new Set<Promise<void>>();
+  let closed = false;
+  let wake: () => void = () => undefined;
+  let woken = false;
+
+  function start(line: LineState, due: readonly Candidate[]): void {
+    line.busy = true;
+    const work = workOff(core, line, due).finally(() => {
+      line.busy = false;
+      running.delete(work);
+      if (due.length < CANDIDATES || line.notBefore > performance.now()) return;
+      woken = true;
+      wake();
+    });
+    running.add(work);
+  }
+
+  async function look(): Promise<void> {
+    const now = performance.now();
+    const free = lines.filter((line) => !line.busy && line.notBefore <= now);
+    if (free.length === 0) return;
+    const due = await dueOrders(core.knex, free, CANDIDATES);
+    for (const line of free) {
+      const own = due.filter((candidate) => isOf(line, candidate));
+      if (own.length > 0) start(line, own);
+    }
+  }
+
+  async function loop(): Promise<void> {
+    while (!closed) {
+      woken = false;
+      await look().catch((error: unknown) =>
+        core.logger.error({ err: error }, 'resolver: could not look for what is due'),
+      );
+      if (closed || woken) continue;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, INTERVAL_MS);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  const looping = loop();
+  return {
+    close: async () => {
+      closed = true;
+      wake();
+      await looping;
+      await Promise.all(running);
+    },
+  };
+}
+
+/** A few at a time, until all are looked at or our own policy lets no more through. */
+async function workOff(core: PaymentsCore, line: LineState, due: readonly Candidate[]): Promise<void> {
+  const waiting = due.values();
+  let refused = false;
   const worker = async () => {
     for (const candidate of waiting) {
+      if (refused) return;
       try {
-        await resolveDoubt(core, candidate);
+        const resolution = await resolveDoubt(core, candidate);
+        if (resolution.kind !== 'refused') continue;
+        refused = true;
+        line.notBefore = performance.now() + resolution.retryAfterMs;
       } catch (error) {
         core.logger.error({ order_id: candidate.order_id, err: error }, 'resolver: order left for its next lease');
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, candidates.length) }, worker));
-  return candidates.length;
+  await Promise.all(Array.from({ length: Math.min(core.resolving.atOnce, due.length) }, worker));
 }
 
-/** For ever, until closed; `close` waits for the look under way. */
-export function runResolver(core: PaymentsCore): { close(): Promise<void> } {
-  let closed = false;
-  let wake: () => void = () => undefined;
-  const loop = async () => {
-    while (!closed) {
-      const looked = await runOnce(core).catch((error: unknown) => {
-        core.logger.error({ err: error }, 'resolver: could not look for open orders');
-        return 0;
-      });
-      if (closed || looked === CANDIDATES) continue;
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        setTimeout(resolve, INTERVAL_MS).unref();
-      });
-    }
-  };
-  const running = loop();
-  return {
-    close: async () => {
-      closed = true;
-      wake();
-      await running;
-    },
-  };
+function linesOf(core: PaymentsCore): LineState[] {
+  return [...core.channels.keys()].flatMap((channel) =>
+    works.map((work) => ({ channel, work, busy: false, notBefore: 0 })),
+  );
+}
+
+function isOf(line: Line, candidate: Line): boolean {
+  return candidate.channel === line.channel && candidate.work === line.work;
 }

@@ -1,0 +1,106 @@
+// What commit 1 stores of a request, and what goes to the bank: the card number leaves memory sealed or not at all.
+import type { Charge } from '@ballast/channels';
+import { uuidOf } from '@ballast/contracts';
+import { uuidv7 } from '@ballast/database';
+import type { Route } from '../merchants/directory.ts';
+import { bankReference } from './bank-reference.ts';
+import { businessDateCached } from './business-date.ts';
+import type { PaymentsCore, TakePaymentCommand } from './core.ts';
+import { discountsText, keyHash, similarHash, traceHash } from './identity.ts';
+import type { NewPayment } from './payments.sql.ts';
+
+export function newPayment(
+  core: PaymentsCore,
+  command: TakePaymentCommand,
+  route: Route,
+  nowMs: number,
+  deadline: number,
+): NewPayment {
+  const { terminal, merchant, request } = command;
+  const { merchantId } = merchant;
+  const orderId = uuidv7(nowMs);
+  const method = request.payment_method;
+  const card = method.type === 'card' ? method : null;
+  const phone = request.user?.phone;
+  const fingerprint = core.vault.fingerprint(method.type === 'card' ? method.number : method.code);
+  return {
+    merchantId,
+    orderId,
+    keyHash: keyHash(terminal, command.idempotencyKey),
+    traceHash: traceHash(terminal, request.batch_number, request.trace_number),
+    similarHash:
+      core.duplicateWindowMs > 0 ? similarHash(terminal, fingerprint, request.amount, request.currency) : null,
+    confirmedDuplicateOf: uuidOf('ord', request.confirm_duplicate_of ?? '') ?? null,
+    terminalId: terminal.terminalId,
+    livemode: terminal.livemode,
+    amount: request.amount,
+    currency: request.currency,
+    method: method.type,
+    channel: route.channel,
+    batchNumber: request.batch_number,
+    traceNumber: request.trace_number,
+    merchantReference: request.merchant_reference ?? null,
+    fingerprint,
+    cardBin: card?.number.slice(0, 6) ?? null,
+    cardLastFour: card?.number.slice(-4) ?? null,
+    cardSealed: card === null ? null : core.vault.seal(card.number, { merchantId, orderId, field: 'card' }),
+    phoneSealed: phone === undefined ? null : core.vault.seal(phone, { merchantId, orderId, field: 'phone' }),
+    userId: request.user?.id ?? null,
+    device: request.device === undefined ? null : JSON.stringify(request.device),
+    discounts: discountsText(request),
+    transactionTime: request.transaction_time,
+    businessDate: businessDateCached(nowMs, merchant.timeZone, merchant.cutover),
+    remainingMs: Math.max(0, Math.ceil(deadline - performance.now())),
+    voidWindowMs: merchant.voidWindowMs,
+    leaseOwner: core.owner,
+    bankReference: bankReference(orderId, 1),
+    bankMerchantNumber: route.merchantNumber,
+    bankTerminalNumber: route.terminalNumber,
+    traceparent: command.traceparent,
+  };
+}
+
+/** One attempt of a payment at one channel, under our own reference. */
+export interface Attempt {
+  readonly attemptNo: number;
+  readonly channel: string;
+  readonly bankReference: string;
+  readonly bankMerchantNumber: string;
+  readonly bankTerminalNumber: string;
+}
+
+export function attemptAt(orderId: string, attemptNo: number, route: Route): Attempt {
+  return {
+    attemptNo,
+    channel: route.channel,
+    bankReference: bankReference(orderId, attemptNo),
+    bankMerchantNumber: route.merchantNumber,
+    bankTerminalNumber: route.terminalNumber,
+  };
+}
+
+/** Track, CVV and PIN block go from the request's memory to the bank and nowhere else. */
+export function chargeOf({ request }: TakePaymentCommand, payment: NewPayment, attempt: Attempt): Charge {
+  const method = request.payment_method;
+  return {
+    bankReference: attempt.bankReference,
+    merchantNumber: attempt.bankMerchantNumber,
+    terminalNumber: attempt.bankTerminalNumber,
+    amount: payment.amount,
+    currency: payment.currency,
+    livemode: payment.livemode,
+    instrument:
+      method.type === 'code'
+        ? { type: 'code', code: method.code }
+        : {
+            type: 'card',
+            number: method.number,
+            expiryMonth: method.expiry_month,
+            expiryYear: method.expiry_year,
+            entryMode: method.entry_mode,
+            ...(method.track2 === undefined ? {} : { track2: method.track2 }),
+            ...(method.cvv === undefined ? {} : { cvv: method.cvv }),
+            ...(method.pin_block === undefined ? {} : { pinBlock: method.pin_block }),
+          },
+  };
+}

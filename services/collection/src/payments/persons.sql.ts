@@ -1,0 +1,73 @@
+// What is with a person, and the answers that were odd. Small tables: by primary key, and the open cases by their index.
+import type { Knex } from 'knex';
+
+export interface PersonCase {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly version: number;
+  readonly attempt_no: number;
+  readonly channel: string;
+  readonly reason: string;
+  readonly evidence: unknown;
+  readonly opened_at: string;
+  readonly order_status: string;
+  readonly bank_reference: string;
+  readonly amount: bigint;
+  readonly currency: string;
+}
+
+const CASE = `c.merchant_id, c.order_id, c.version, c.attempt_no, c.channel, c.reason, c.evidence,
+  rfc3339(c.opened_at) as opened_at, o.status as order_status, a.bank_reference, a.amount, a.currency`;
+
+const OF_ORDER = `join orders o on o.merchant_id = c.merchant_id and o.order_id = c.order_id
+  join attempt a on a.merchant_id = c.merchant_id and a.order_id = c.order_id and a.attempt_no = c.attempt_no`;
+
+/** Open cases, oldest first. Index person_case_open. */
+export async function openCases(knex: Knex, limit: number): Promise<PersonCase[]> {
+  const { rows } = await knex.raw(
+    `select ${CASE} from person_case c ${OF_ORDER} where c.closed_at is null order by c.opened_at limit ?`,
+    [limit],
+  );
+  return rows;
+}
+
+/** The open case of one order. */
+export async function openCaseOf(knex: Knex, merchantId: string, orderId: string): Promise<PersonCase | undefined> {
+  const { rows } = await knex.raw(
+    `select ${CASE} from person_case c ${OF_ORDER}
+     where c.merchant_id = ? and c.order_id = ? and c.closed_at is null`,
+    [merchantId, orderId],
+  );
+  return rows[0];
+}
+
+export async function countOpenCases(knex: Knex): Promise<{ channel: string; cases: bigint }[]> {
+  const { rows } = await knex.raw(
+    'select channel, count(*) as cases from person_case where closed_at is null group by channel',
+  );
+  return rows;
+}
+
+export interface OddAnswer {
+  readonly merchantId: string;
+  readonly oddId: string;
+  readonly orderId: string;
+  readonly attemptNo: number;
+  readonly channel: string;
+  readonly operation: string;
+  readonly kind: string;
+  /** What it did to the order or its attempt. */
+  readonly effect: string;
+  readonly bankReference: string;
+  readonly evidence: string | null;
+}
+
+export async function keepOddAnswer(knex: Knex, odd: OddAnswer): Promise<void> {
+  await knex.raw(
+    `insert into odd_answer (merchant_id, odd_id, order_id, attempt_no, channel, operation, kind, effect, bank_reference,
+       evidence)
+     values (:merchantId, :oddId, :orderId, :attemptNo, :channel, :operation, :kind, :effect, :bankReference,
+       cast(:evidence as jsonb))`,
+    { ...odd },
+  );
+}
