@@ -1,5 +1,5 @@
 export { registerOperational } from './health.ts';
-export { createLogger, type Logger, type LogOptions } from './log.ts';
+export { createLogger, flushLog, type Logger, type LogOptions } from './log.ts';
 export { type Counter, createMetrics, type Gauge, type Histogram, type Metrics, type Registry } from './metrics.ts';
 export { type Closing, runService } from './run-service.ts';
 export { scrub } from './scrub.ts';

@@ -1,6 +1,6 @@
 // The frame of every service process: starts, closes in reverse order on SIGTERM or SIGINT, and dies loudly: one log
 // line that can be grepped, exit code 1. Nothing is swallowed, nothing limps on after a bug.
-import type { Logger } from './log.ts';
+import { flushLog, type Logger } from './log.ts';
 
 /** What a service has opened, closed last to first. */
 export interface Closing {
@@ -39,7 +39,7 @@ export async function runService(logger: Logger, start: (closing: Closing) => Pr
     exit(1);
   };
   function exit(code: number): void {
-    logger.flush();
+    flushLog();
     process.exit(code);
   }
 
