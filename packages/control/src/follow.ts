@@ -1,5 +1,5 @@
 // For services: follows the control database, for ever, and never throws into the caller. It listens, and looks every
-// 250 ms in case a notification was lost; reports what it has applied; and goes on by itself with what it holds (held.ts)
+// 200 ms in case a notification was lost; reports what it has applied; and goes on by itself with what it holds (held.ts)
 // while the control database is away.
 import { randomUUID } from 'node:crypto';
 import { createHeld, type Head, type HeldOptions, within } from './held.ts';
@@ -49,7 +49,8 @@ export interface ControlFollower {
   close(): Promise<void>;
 }
 
-const POLL_MS = 250;
+/** With the time limit of a question (session.ts), a dead connection is replaced within 0.6 s, inside the promised second. */
+const POLL_MS = 200;
 const TICK_MS = 100;
 const REPORT_MS = 1_000;
 const FIRST_BACKOFF_MS = 50;
