@@ -1,0 +1,200 @@
+// The canonical load: payments at 64 connections beside the baseline, run by run, on servers of its own; then an open rate
+// for the latency; then the invariants. `core` runs collection and the banks, `whole` forwarding and query too.
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
+import { startSystem } from '../../scripts/system/start-system.ts';
+import { type Baseline, openBaseline } from '../baseline/open-baseline.ts';
+import { type Checked, check } from '../checker/check.ts';
+import { type Generator, openGenerator } from '../generator/open-generator.ts';
+import type { Plan, RunResult, Target } from '../generator/plan.ts';
+import { type LagWatch, watchLag } from './lag.ts';
+import { type Observed, observe, startedServices, withClient } from './observe.ts';
+
+export const CONNECTIONS = 64;
+export const OPEN_RATE = 300;
+const RUNS = 3;
+const WARMUP_MS = 2_000;
+const RUN_MS = 8_000;
+const OPEN_RUN_MS = 12_000;
+/** What two cores of today do in a run is made and signed beforehand. */
+const PREPARED = 90_000;
+/** Beyond what 300/s ever need at once unless the service stands still. */
+const OPEN_CONNECTIONS = 128;
+const LAG_LIMIT_SECONDS = 30;
+const QUIET_LIMIT_MS = 60_000;
+
+export interface Pair {
+  readonly payments: RunResult;
+  readonly observed: Observed;
+  readonly baseline: number;
+  readonly worstLagSeconds: number | null;
+  /** Until the lag was below one second after the run; null: not within 30 s, or nobody reads. */
+  readonly lagClearedAfterSeconds: number | null;
+}
+
+export interface Measured {
+  readonly baseline: Pick<Baseline, 'name' | 'pgbench'>;
+  readonly durability: Readonly<Record<string, string>>;
+  readonly pairs: readonly Pair[];
+  readonly open: RunResult;
+  readonly bank: RunResult;
+  readonly checked: Checked;
+}
+
+export async function runPayments(services: 'core' | 'whole', say: (line: string) => void): Promise<Measured> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ballast-bench-'));
+  chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
+  const fast = { latency: { p50_ms: 0, p99_ms: 0 }, decline_rate: 0 };
+  say('starting two PostgreSQL servers, the services and the banks …');
+  const system = await startSystem({
+    dataDir,
+    services:
+      services === 'core' ? ['bank-simulator', 'collection'] : ['bank-simulator', 'collection', 'query', 'forwarding'],
+    banks: { bank_a: fast, bank_b: fast, bank_c: fast },
+    logLevel: 'warn',
+  });
+  const generator = openGenerator();
+  try {
+    return await measure(system.runFile, generator, services === 'whole', say);
+  } finally {
+    generator.close();
+    await system.stop();
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+async function measure(
+  run: RunFile,
+  generator: Generator,
+  whole: boolean,
+  say: (line: string) => void,
+): Promise<Measured> {
+  const durability = await assertDurable(run.databases.orders);
+  const baseline = await openBaseline(run.databases.orders);
+  const { merchants } = readCredentials(run);
+  const target: Target = {
+    kind: 'payments',
+    url: serviceOf(run, 'collection').url,
+    terminals: merchants.flatMap(({ merchant_id, currencies, terminals }) =>
+      terminals.map((terminal) => ({ ...terminal, merchant_id, currency: currencies[0] ?? 'EUR' })),
+    ),
+  };
+  const historyFile = join(run.data_dir, 'bench.history.jsonl');
+  const ids = merchants.map(({ merchant_id }) => merchant_id.slice('mer_'.length));
+  const lag = whole ? await watchLag(run.databases.orders, run.databases.query, ids) : null;
+  const plan = { target, warmupMs: WARMUP_MS, prepare: PREPARED, historyFile };
+  const pairs: Pair[] = [];
+  for (let number = 1; number <= RUNS; number++) {
+    const arrival = { kind: 'closed', connections: CONNECTIONS } as const;
+    const pair = await runPair(run, generator, baseline, lag, { ...plan, run: number, arrival, durationMs: RUN_MS });
+    pairs.push(pair);
+    say(
+      `run ${number} of ${RUNS}: ${Math.round(pair.payments.perSecond)} payments/s, ` +
+        `${baseline.name} ${Math.round(pair.baseline)}/s, ratio ${(pair.payments.perSecond / pair.baseline).toFixed(2)}`,
+    );
+  }
+  say(`open rate, ${OPEN_RATE}/s …`);
+  const openPlan = {
+    warmupMs: WARMUP_MS,
+    durationMs: OPEN_RUN_MS,
+    prepare: (OPEN_RATE * (WARMUP_MS + OPEN_RUN_MS)) / 1_000,
+    arrival: { kind: 'open', perSecond: OPEN_RATE, maxConnections: OPEN_CONNECTIONS },
+  } as const;
+  const bankUrl = run.banks['bank_c']?.url ?? '';
+  const bank = await runLoad(generator, {
+    ...openPlan,
+    run: 90,
+    target: { kind: 'bank', url: bankUrl },
+    historyFile: null,
+  });
+  const open = await runLoad(generator, { ...openPlan, run: 91, target, historyFile });
+  const cleared = (await lag?.untilBelow(1, LAG_LIMIT_SECONDS)) ?? null;
+  if (lag !== null && cleared === null) say('the read model did not catch up');
+  await lag?.close();
+  say('checking the invariants …');
+  await waitForQuiet(run.databases.orders);
+  const checked = await check(await checkInput(run, whole, historyFile));
+  return { baseline, durability, pairs, open, bank, checked };
+}
+
+/** Payments, then the baseline: neighbours in time, because the machine drifts. */
+async function runPair(
+  run: RunFile,
+  generator: Generator,
+  baseline: Baseline,
+  lag: LagWatch | null,
+  plan: Plan,
+): Promise<Pair> {
+  const prepared = await generator.prepare(plan);
+  await checkpoint(run.databases.orders);
+  lag?.worst();
+  const observer = await observe(run, generator.pid);
+  const { result, written } = await prepared.go();
+  const observed = await observer.end();
+  const worstLagSeconds = lag === null ? null : lag.worst();
+  const lagClearedAfterSeconds = lag === null ? null : await lag.untilBelow(1, LAG_LIMIT_SECONDS);
+  await written;
+  await checkpoint(run.databases.orders);
+  const perSecond = await baseline.run(CONNECTIONS, (WARMUP_MS + RUN_MS) / 1_000);
+  return { payments: result, observed, baseline: perSecond, worstLagSeconds, lagClearedAfterSeconds };
+}
+
+async function runLoad(generator: Generator, plan: Plan): Promise<RunResult> {
+  const prepared = await generator.prepare(plan);
+  const { result, written } = await prepared.go();
+  await written;
+  return result;
+}
+
+/** So that no run pays for the pages that another one wrote. */
+async function checkpoint(url: string): Promise<void> {
+  await withClient(url, (client) => client.query('checkpoint'));
+}
+
+/** Every figure here stands on commits that survive a crash. */
+async function assertDurable(url: string): Promise<Record<string, string>> {
+  const names = ['fsync', 'full_page_writes', 'synchronous_commit'];
+  const { rows } = await withClient(url, (client) =>
+    client.query<{ name: string; setting: string }>(
+      'select name, setting from pg_settings where name = any($1) order by 1',
+      [names],
+    ),
+  );
+  const lossy = rows.find(({ setting }) => setting !== 'on');
+  if (lossy !== undefined) throw new Error(`the order database runs with ${lossy.name} = ${lossy.setting}`);
+  return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
+}
+
+async function waitForQuiet(url: string): Promise<void> {
+  const until = performance.now() + QUIET_LIMIT_MS;
+  for (;;) {
+    const { rows } = await withClient(url, (client) =>
+      client.query<{ open: number }>(
+        `select count(*)::int as open from orders where status in ('processing', 'in_doubt', 'reversing')`,
+      ),
+    );
+    if (rows[0]?.open === 0 || performance.now() > until) return; // still open after the limit: the checker says so
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+async function checkInput(run: RunFile, whole: boolean, historyFile: string) {
+  const services = startedServices(run).map(([, service]) => service);
+  const texts = services.flatMap((service) =>
+    'internal_url' in service ? [fetch(`${service.internal_url}/metrics`)] : [],
+  );
+  const metrics = await Promise.all((await Promise.all(texts)).map((reply) => reply.text()));
+  const { admin_token, merchants } = readCredentials(run);
+  return {
+    orders: run.databases.orders,
+    ...(whole ? { query: run.databases.query } : {}),
+    books: Object.values(run.banks).map(({ books_file }) => books_file),
+    histories: [historyFile],
+    logs: [...services.map(({ log_file }) => log_file), ...Object.values(run.postgres).map(({ log_file }) => log_file)],
+    metrics,
+    secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
+    quiet: true,
+  };
+}

@@ -1,0 +1,62 @@
+// The benchmark's end of the generator process.
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { FromGenerator, Plan, RunResult, ToGenerator } from './plan.ts';
+
+export interface Generator {
+  readonly pid: number;
+  /** Makes and signs the requests; `go` then sends them. Resolves to the result; the history is written after that. */
+  prepare(plan: Plan): Promise<{ go(): Promise<{ result: RunResult; written: Promise<void> }> }>;
+  close(): void;
+}
+
+const LONGEST_STEP_MS = 120_000;
+
+export function openGenerator(): Generator {
+  const child = fork(fileURLToPath(new URL('generate.ts', import.meta.url)), {
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+  });
+  const say = (message: ToGenerator) => child.send(message);
+  return {
+    pid: child.pid ?? 0,
+    prepare: async (plan) => {
+      say({ kind: 'prepare', plan });
+      await answer(child, 'prepared');
+      return {
+        go: async () => {
+          const written = answer(child, 'written').then(() => undefined);
+          const done = answer(child, 'done');
+          say({ kind: 'go' });
+          const { result } = await done;
+          return { result, written };
+        },
+      };
+    },
+    close: () => void child.disconnect(),
+  };
+}
+
+function answer<K extends FromGenerator['kind']>(
+  child: ChildProcess,
+  kind: K,
+): Promise<Extract<FromGenerator, { kind: K }>> {
+  return new Promise((resolve, reject) => {
+    const end = (settle: () => void) => {
+      clearTimeout(timer);
+      child.off('message', onMessage);
+      child.off('exit', onExit);
+      settle();
+    };
+    const onMessage = (message: FromGenerator) => {
+      if (message.kind === 'failed') end(() => reject(new Error(`the load generator failed: ${message.reason}`)));
+      else if (message.kind === kind) end(() => resolve(message as Extract<FromGenerator, { kind: K }>));
+    };
+    const onExit = () => end(() => reject(new Error('the load generator died')));
+    const timer = setTimeout(
+      () => end(() => reject(new Error(`no "${kind}" from the load generator`))),
+      LONGEST_STEP_MS,
+    );
+    child.on('message', onMessage);
+    child.on('exit', onExit);
+  });
+}
