@@ -1,3 +1,4 @@
+export { type ArrayType, arrayParameter } from './array-parameters.ts';
 export { type DatabaseClock, startDatabaseClock, uuidv7 } from './clock.ts';
 export { LossySettings, refuseLossySettings } from './durability.ts';
 export {
