@@ -53,6 +53,7 @@ async function prompt(client: pg.Client, name: string): Promise<void> {
     lines.prompt();
   }
   lines.close();
+  say('');
 }
 
 /** False: PostgreSQL refused it; what it said is shown. */

@@ -24,6 +24,7 @@ export function layoutOf(dataDir: string) {
     installation: join(root, 'installation.json'),
     credentials: join(root, 'credentials.json'),
     banksDir: join(root, 'banks'),
+    logs: join(root, 'logs'),
     configFile: (name: ProcessName) => join(root, 'config', `${name}.json`),
     logFile: (name: ProcessName | `postgres-${ServerName}`) => join(root, 'logs', `${name}.log`),
     stateDir: (name: ServiceName) => join(root, 'state', name),
@@ -39,7 +40,7 @@ export function makeFolders(layout: Layout): void {
     [layout.root, open],
     [dirname(layout.postgresDir('orders')), open],
     [dirname(layout.configFile('collection')), closed],
-    [dirname(layout.logFile('collection')), closed],
+    [layout.logs, closed],
     [layout.banksDir, closed],
     ...serviceNames.map((name) => [layout.stateDir(name), closed] as const),
   ] as const) {

@@ -65,9 +65,12 @@ export async function rowsOf<T extends pg.QueryResultRow>(url: string, sql: stri
   }
 }
 
-/** Orders accepted in the last five minutes by status, without the day partitions' help: status is for people. */
+/** Of the last five minutes, by status. The ids begin with their time: the bound leaves only today's partition. */
 export const recentOrders = `select status, count(*)::int as count from orders
-  where accepted_at > now() - interval '5 minutes' group by status order by status`;
+  where order_id >= (
+      lpad(to_hex((extract(epoch from now() - interval '5 minutes') * 1000)::bigint), 12, '0') || '70008000000000000000'
+    )::uuid
+  group by status order by status`;
 
 export const openOrders = `select status, count(*)::int as count,
     extract(epoch from now() - min(accepted_at))::float8 as oldest_seconds
