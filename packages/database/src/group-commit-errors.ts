@@ -11,8 +11,8 @@ export class QueueFull extends Error {
 
 /** Nothing was sent: the row's time passed while it waited. */
 export class NotSent extends Error {
-  constructor(statement: string) {
-    super(`${statement}: the row's time passed before it was sent`);
+  constructor(statement: string, cause?: unknown) {
+    super(`${statement}: the row's time passed before it was sent`, { cause });
     this.name = 'NotSent';
   }
 }
@@ -32,14 +32,18 @@ export class RowRefused extends Error {
 
 /** Sent, and the connection was lost before the answer: it may be committed or not. */
 export class CommitUnknown extends Error {
-  constructor(statement: string) {
-    super(`${statement}: sent, and not known whether committed`);
+  constructor(statement: string, cause: unknown) {
+    super(`${statement}: sent, and not known whether committed`, { cause });
     this.name = 'CommitUnknown';
   }
 }
 
-/** Classes 08 (connection) and 57P (shutdown, crash, killed backend), and everything that is not PostgreSQL's own word. */
+/**
+ * Classes 08 (connection), 57P (shutdown, crash, killed backend), 53300 (no connection free), and everything that is
+ * neither PostgreSQL's own word nor a mistake of ours: sockets, time-outs, a server that refuses to be lossless.
+ */
 export function isConnectionLoss(error: unknown): boolean {
+  if (error instanceof TypeError || error instanceof RangeError) return false; // a value that cannot be a parameter
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof Error && error.message.startsWith('BUG'));
   const code = error.code ?? '';
   return code.startsWith('08') || code === '57P01' || code === '57P02' || code === '57P03' || code === '53300';

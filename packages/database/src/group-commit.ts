@@ -132,7 +132,7 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
         return settle(open, await send(fast, open));
       } catch (error) {
         if (!isConnectionLoss(error)) return toSlowLane(open, error);
-        open = survivors(open);
+        open = survivors(open, error);
       }
     }
   }
@@ -169,11 +169,11 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
   }
 
   /** After a lost connection: what has run out of time is told so, the rest is sent again. */
-  function survivors(entries: readonly Waiting<Row, Returned>[]): Waiting<Row, Returned>[] {
+  function survivors(entries: readonly Waiting<Row, Returned>[], cause: unknown): Waiting<Row, Returned>[] {
     const now = performance.now();
     return entries.filter((entry) => {
       if (entry.giveUpAt > now) return true;
-      entry.reject(entry.resent ? new CommitUnknown(statement.name) : new NotSent(statement.name));
+      entry.reject(entry.resent ? new CommitUnknown(statement.name, cause) : new NotSent(statement.name, cause));
       return false;
     });
   }
@@ -195,10 +195,12 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
   }
 
   async function commitAlone(entry: Waiting<Row, Returned>): Promise<void> {
-    for (let tries = 1; survivors([entry]).length > 0; ) {
+    let cause: unknown;
+    for (let tries = 1; survivors([entry], cause).length > 0; ) {
       try {
         return settle([entry], await send(slow, [entry]));
       } catch (error) {
+        cause = error;
         if (isConnectionLoss(error)) continue;
         const sqlstate = error instanceof pg.DatabaseError ? (error.code ?? '') : '';
         if (tries++ >= SLOW_TRIES || !RETRYABLE.has(sqlstate)) throw new RowRefused(statement.name, sqlstate, error);

@@ -68,7 +68,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const running = await settleStale(dataDir, passwordFile);
   if (running !== undefined)
     return serverOf({ ...running, dataDir, adopted: true, password: passwordOf(passwordFile) });
-  if (!existsSync(join(dataDir, 'PG_VERSION'))) initialise(dataDir, passwordFile, as);
+  if (!existsSync(join(dataDir, 'PG_VERSION'))) await initialise(dataDir, passwordFile, as);
   const password = passwordOf(passwordFile);
   for (let tries = 1; ; tries++) {
     const port = options.port ?? (await freePort());
@@ -94,7 +94,7 @@ function passwordOf(file: string): string {
 }
 
 /** Made beside its place and then renamed, so that a crash half way leaves nothing that looks like a cluster. */
-function initialise(dataDir: string, passwordFile: string, as: RunAs | undefined): void {
+async function initialise(dataDir: string, passwordFile: string, as: RunAs | undefined): Promise<void> {
   const half = `${dataDir}.making`;
   rmSync(half, { recursive: true, force: true });
   rmSync(dataDir, { recursive: true, force: true });
@@ -117,14 +117,13 @@ function initialise(dataDir: string, passwordFile: string, as: RunAs | undefined
     `--pwfile=${handed}`,
   ];
   const { initdb } = findPrograms(as);
-  const { status, stderr, stdout } = spawnSync(initdb, words, {
-    ...as,
-    cwd: '/',
-    encoding: 'utf8',
-    env: { LC_ALL: 'C.UTF-8', PATH: '/usr/bin:/bin' },
-  });
+  // Takes a second or more: not synchronously, or whoever waits for it cannot say that it waits.
+  const child = spawn(initdb, words, { ...as, cwd: '/', env: { LC_ALL: 'C.UTF-8', PATH: '/usr/bin:/bin' } });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  const status = await new Promise((ended) => child.on('close', ended).on('error', ended));
   rmSync(handed);
-  if (status !== 0) throw new Error(`initdb failed (${status}):\n${stdout}${stderr}`);
+  if (status !== 0) throw new Error(`initdb failed (${status}):\n${output}`);
   renameSync(half, dataDir);
 }
 

@@ -1,6 +1,8 @@
 // For tests: a database of one's own on the server that vitest's global setup started, and waiting for a condition.
 import pg from 'pg';
 
+export { startProxy, type TestProxy } from './proxy.ts';
+
 /** Set by test/support/postgres.ts for every test file. */
 const SERVER_URL = 'BALLAST_TEST_POSTGRES';
 

@@ -1,0 +1,254 @@
+// Rows committed together: each is accounted for, whatever happens to the batch, the connection or the server.
+import { freshDatabase, startProxy, type TestProxy, waitFor } from '@ballast/database/testing';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import {
+  arrayParameter,
+  type BatchStatement,
+  CommitUnknown,
+  type GroupCommit,
+  LossySettings,
+  NotSent,
+  openGroupCommit,
+  QueueFull,
+  RowRefused,
+} from '../src/index.ts';
+
+interface Row {
+  readonly id: number;
+  readonly a: string;
+  readonly b: string;
+  readonly amount: number;
+}
+type Taken = { id: number };
+
+const insert: BatchStatement<Row, Taken> = {
+  name: 'insert_items',
+  text: `insert into item (id, a, b, amount)
+    select * from unnest($1::integer[], $2::text[], $3::text[], $4::integer[]) on conflict do nothing returning id`,
+  params: (rows) => [
+    arrayParameter(
+      'integer',
+      rows.map((row) => row.id),
+    ),
+    arrayParameter(
+      'text',
+      rows.map((row) => row.a),
+    ),
+    arrayParameter(
+      'text',
+      rows.map((row) => row.b),
+    ),
+    arrayParameter(
+      'integer',
+      rows.map((row) => row.amount),
+    ),
+  ],
+  keyOf: (row) => String(row.id).padStart(9, '0'),
+  returnedKeyOf: (row) => String(row.id).padStart(9, '0'),
+};
+
+let db: Awaited<ReturnType<typeof freshDatabase>>;
+let observer: pg.Client;
+let proxy: TestProxy;
+let commit: GroupCommit<Row, Taken>;
+const open: GroupCommit<Row, Taken>[] = [];
+
+function openCommit(
+  options: { direct?: boolean; maxWaiting?: number; maxBatch?: number } = {},
+): GroupCommit<Row, Taken> {
+  const url = new URL(db.url);
+  if (options.direct !== true) url.port = String(proxy.port);
+  const { maxWaiting, maxBatch } = options;
+  const opened = openGroupCommit({
+    connectionString: url.href,
+    applicationName: 'group commit test',
+    statement: insert,
+    ...(maxWaiting === undefined ? {} : { maxWaiting }),
+    ...(maxBatch === undefined ? {} : { maxBatch }),
+  });
+  open.push(opened);
+  return opened;
+}
+
+const row = (id: number, extra: Partial<Row> = {}): Row => ({ id, a: `a${id}`, b: `b${id}`, amount: 1, ...extra });
+const soon = () => performance.now() + 10_000;
+const count = async () => (await observer.query('select count(*)::int as n from item')).rows[0].n as number;
+
+/** A connection with an open transaction that holds a lock until it ends. */
+async function blockItems(lock = 'lock table item in access exclusive mode'): Promise<pg.Client> {
+  const blocker = new pg.Client(db.url);
+  await blocker.connect();
+  await blocker.query('begin');
+  await blocker.query(lock);
+  return blocker;
+}
+
+beforeAll(async () => {
+  db = await freshDatabase('group_commit');
+  observer = new pg.Client(db.url);
+  await observer.connect();
+  await observer.query(
+    `create table item (id integer primary key, a text unique, b text unique, amount integer check (amount > 0))`,
+  );
+  const { hostname, port } = new URL(db.url);
+  proxy = await startProxy({ host: hostname, port: Number(port) });
+});
+beforeEach(async () => {
+  await observer.query('truncate item');
+  commit = openCommit();
+});
+afterEach(async () => {
+  proxy.release();
+  for (const opened of open.splice(0)) await opened.close();
+});
+afterAll(async () => {
+  await proxy.close();
+  await observer.end();
+  await db.drop();
+});
+
+test('rows of concurrent requests share a commit', async () => {
+  const results = await Promise.all(Array.from({ length: 500 }, (_, id) => commit.submit(row(id), soon())));
+  expect(results.every((result) => result.kind === 'applied' && !result.resent)).toBe(true);
+  expect(await count()).toBe(500);
+  expect(commit.stats()).toMatchObject({ rows: 500, waiting: 0 });
+  expect(commit.stats().batches).toBeLessThan(20);
+});
+
+test('of two rows with one key, in one batch or in two, one is applied and the other absent', async () => {
+  const results = await Promise.all([
+    commit.submit(row(1), soon()),
+    commit.submit(row(1), soon()),
+    commit.submit(row(2, { a: 'a1' }), soon()),
+  ]);
+  expect(results.map((result) => result.kind).sort()).toEqual(['absent', 'absent', 'applied']);
+  expect(await count()).toBe(1);
+});
+
+test('a poison row fails alone', async () => {
+  const ids = Array.from({ length: 100 }, (_, id) => id);
+  const results = await Promise.allSettled(
+    ids.map((id) => commit.submit(row(id, { amount: id === 50 ? 0 : 1 }), soon())),
+  );
+  const failed = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  expect(failed).toHaveLength(1);
+  expect(failed[0]).toBeInstanceOf(RowRefused);
+  expect(failed[0]).toMatchObject({ sqlstate: '23514' });
+  expect(await count()).toBe(99);
+});
+
+test('a value that cannot be a parameter fails alone, at once', async () => {
+  const results = await Promise.allSettled([
+    commit.submit(row(1), soon()),
+    commit.submit(row(2, { amount: 2 ** 40 }), soon()),
+  ]);
+  expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected']);
+  expect(await count()).toBe(1);
+});
+
+describe('a connection lost', () => {
+  test('after the commit and before its answer: sent again, and nothing is there twice', async () => {
+    await commit.submit(row(0), soon());
+    proxy.holdAnswers();
+    const results = Promise.all([1, 2, 3].map((id) => commit.submit(row(id), soon())));
+    await waitFor('the commit that nobody was told of', async () => (await count()) === 4);
+    proxy.cut();
+    expect(await results).toEqual([1, 2, 3].map(() => ({ kind: 'absent', resent: true })));
+    expect(await count()).toBe(4);
+  });
+
+  test('before the statement arrived: sent again and applied', async () => {
+    await commit.submit(row(0), soon());
+    proxy.cut();
+    expect(await commit.submit(row(1), soon())).toMatchObject({ kind: 'applied' });
+    expect(await count()).toBe(2);
+  });
+
+  test('by a killed backend while the statement runs: sent again and applied', async () => {
+    const blocker = await blockItems();
+    const result = commit.submit(row(1), soon());
+    await waitFor('the waiting statement', async () => {
+      const { rows } = await observer.query(
+        `select pid from pg_stat_activity where application_name like 'group commit test%' and wait_event_type = 'Lock'`,
+      );
+      if (rows.length === 0) return false;
+      await observer.query('select pg_terminate_backend($1)', [rows[0].pid]);
+      return true;
+    });
+    await blocker.end();
+    expect(await result).toMatchObject({ kind: 'applied', resent: true });
+  });
+
+  test('for longer than the row can wait: unknown, never "failed"', async () => {
+    await commit.submit(row(0), soon());
+    proxy.holdAnswers();
+    const giveUpAt = performance.now() + 300;
+    const result = commit.submit(row(1), giveUpAt);
+    const refused = expect(result).rejects.toBeInstanceOf(CommitUnknown);
+    await waitFor('the commit', async () => (await count()) === 2);
+    await waitFor("the row's time to pass", () => performance.now() > giveUpAt);
+    proxy.cut();
+    await refused;
+  });
+});
+
+describe('a lock', () => {
+  test('sends the batch to the slow lane; rows that come later do not wait for it', async () => {
+    const blocker = await blockItems(`insert into item values (1, 'held', 'held', 1)`);
+    const held = commit.submit(row(1), soon());
+    await waitFor('the slow lane', () => commit.stats().slow > 0 || commit.stats().waiting === 0);
+    expect(await commit.submit(row(2), soon())).toMatchObject({ kind: 'applied' });
+    await blocker.end();
+    expect(await held).toMatchObject({ kind: 'applied' });
+  });
+
+  test('in opposite orders from two instances: every row is accounted for', async () => {
+    const other = openCommit({ direct: true });
+    const ids = Array.from({ length: 400 }, (_, id) => id);
+    // The same values under a and b, reached in opposite orders of the key.
+    const results = await Promise.all([
+      ...ids.map((id) => commit.submit(row(id, { a: `x${id}`, b: `y${399 - id}` }), soon())),
+      ...ids.map((id) => other.submit(row(1_000 + id, { a: `x${399 - id}`, b: `y${id}` }), soon())),
+    ]);
+    const applied = results.filter((result) => result.kind === 'applied').length;
+    expect(results).toHaveLength(800);
+    expect(await count()).toBe(applied);
+    expect(applied).toBeGreaterThanOrEqual(400 / 2);
+  });
+});
+
+describe('limits', () => {
+  test('beyond the line nothing is sent and the row is told so', async () => {
+    const small = openCommit({ maxWaiting: 10 });
+    const results = await Promise.allSettled(Array.from({ length: 30 }, (_, id) => small.submit(row(id), soon())));
+    const refused = results.filter((result) => result.status === 'rejected');
+    expect(refused).toHaveLength(20);
+    expect(refused.every((result) => result.reason instanceof QueueFull)).toBe(true);
+    expect(await count()).toBe(10);
+  });
+
+  test('a row whose time has passed is not sent', async () => {
+    await expect(commit.submit(row(1), performance.now() - 1)).rejects.toBeInstanceOf(NotSent);
+    expect(await count()).toBe(0);
+  });
+
+  test('a batch holds at most as many rows as it may', async () => {
+    const small = openCommit({ maxBatch: 7 });
+    await Promise.all(Array.from({ length: 70 }, (_, id) => small.submit(row(id), soon())));
+    expect(small.stats().batches).toBeGreaterThanOrEqual(10);
+  });
+});
+
+test('a server that may lose commits is refused, and the row is told why', async () => {
+  await observer.query(`alter database ${db.name} set synchronous_commit = off`);
+  try {
+    const error = await openCommit()
+      .submit(row(1), performance.now() + 200)
+      .catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(NotSent);
+    expect((error as NotSent).cause).toBeInstanceOf(LossySettings);
+  } finally {
+    await observer.query(`alter database ${db.name} reset synchronous_commit`);
+  }
+});
