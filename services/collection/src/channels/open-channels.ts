@@ -5,13 +5,22 @@ import { defaultRules, type PolicyEvent, type PolicyRules } from '@ballast/resil
 import type { Logger } from '@ballast/telemetry';
 import type { CollectionMetrics } from '../metrics.ts';
 
+export type PolicyListener = (channel: string, operation: Operation, event: PolicyEvent) => void;
+
 export interface OpenChannelsOptions {
   readonly entries: readonly ChannelEntry[];
   readonly logger: Logger;
   readonly metrics: CollectionMetrics;
+  /** Told of every event beside the metrics and the log; may grow after the channels were opened. */
+  readonly listeners?: readonly PolicyListener[];
 }
 
-export function openChannels({ entries, logger, metrics }: OpenChannelsOptions): Map<string, HttpChannel> {
+export function openChannels({
+  entries,
+  logger,
+  metrics,
+  listeners = [],
+}: OpenChannelsOptions): Map<string, HttpChannel> {
   return new Map(entries.map((entry) => [entry.name, openOne(entry)]));
 
   function openOne(entry: ChannelEntry): HttpChannel {
@@ -45,6 +54,7 @@ export function openChannels({ entries, logger, metrics }: OpenChannelsOptions):
 
   function told(channel: string, operation: Operation, event: PolicyEvent): void {
     metrics.channelEvent(channel, operation, event);
+    for (const listener of listeners) listener(channel, operation, event);
     if (event.kind === 'state')
       logger.warn({ channel, operation, state: event.state }, 'circuit breaker changed state');
     if (event.kind === 'late')

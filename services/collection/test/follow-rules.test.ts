@@ -1,0 +1,171 @@
+// What an operator sets reaches this process's channels: gates, limits, rules, shadow rules, drills, nudges.
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { channelsFileSchema } from '@ballast/channels';
+import { type Change, type ControlFollower, channelTarget, migrateControl, openControlStore } from '@ballast/control';
+import { migrate, openDatabase } from '@ballast/database';
+import { freshDatabase, waitFor } from '@ballast/database/testing';
+import { defaultRules } from '@ballast/resilience';
+import { createLogger, createMetrics } from '@ballast/telemetry';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { followRules } from '../src/channels/follow-rules.ts';
+import { openChannels, type PolicyListener } from '../src/channels/open-channels.ts';
+import { createCollectionMetrics } from '../src/metrics.ts';
+
+const entries = channelsFileSchema.parse(
+  ['bank_a', 'bank_b'].map((name) => ({ name, url: 'http://127.0.0.1:1', livemode: false, horizon_ms: 1_000 })),
+);
+const logger = createLogger({ service: 'test', level: 'silent' });
+const { version: _, ...rules } = defaultRules;
+
+const orders = await freshDatabase('follow_rules_orders');
+const control = await freshDatabase('follow_rules_control');
+const knex = openDatabase({ url: orders.url, applicationName: 'test', poolMax: 4 });
+const store = openControlStore({ url: control.url });
+const listeners: PolicyListener[] = [];
+const channels = openChannels({ entries, logger, metrics: createCollectionMetrics(logger), listeners });
+const bankA = channels.get('bank_a')?.policies ?? undefined;
+const bankB = channels.get('bank_b')?.policies ?? undefined;
+if (bankA === undefined || bankB === undefined) throw new Error('both channels were opened');
+let follower: ControlFollower;
+
+beforeAll(async () => {
+  await migrateControl(control.url);
+  await migrate(knex, new URL('../migrations/', import.meta.url));
+});
+beforeEach(async () => {
+  follower = await start(control.url);
+});
+afterEach(() => follower.close());
+afterAll(async () => {
+  for (const channel of channels.values()) await channel.close();
+  await store.close();
+  await knex.destroy();
+  await orders.drop();
+  await control.drop();
+});
+
+function start(url: string | undefined, metrics = createMetrics('test')): Promise<ControlFollower> {
+  const stateDir = mkdtempSync(join(tmpdir(), 'ballast-follow-rules-'));
+  return followRules({ url, instance: 'collection-1', stateDir, knex, channels, entries, listeners, logger, metrics });
+}
+
+async function seeing(channel = 'bank_a'): Promise<Change> {
+  return { author: 'ops', reason: 'a test', seen: await store.versionOf(channelTarget(channel)) };
+}
+const ok = async () => ({ kind: 'success', value: 'sent' }) as const;
+const soon = () => performance.now() + 1_000;
+
+test('a forced-open channel takes no payment, says who decided it, and lets inquiries and reversals pass', async () => {
+  const setting = { kind: 'forced_open' } as const;
+  const request = { channel: 'bank_a', operations: ['pay' as const], setting };
+  const { id, applied } = await store.setOverride(request, { ...(await seeing()), reason: 'they asked for it' });
+  expect(applied.map(({ name }) => name)).toEqual(['collection-1']);
+  const refused = await bankA.pay.run(ok, { deadline: soon() });
+  expect(refused).toMatchObject({ kind: 'refused', refusal: { rule: 'gate' } });
+  expect(JSON.stringify(refused)).toContain('they asked for it');
+  for (const policy of [bankA.inquiry, bankA.reversal, bankB.pay])
+    expect(await policy.run(ok, { deadline: soon() })).toMatchObject({ kind: 'answered' });
+  await store.endOverride('bank_a', id ?? '', await seeing());
+  expect(await bankA.pay.run(ok, { deadline: soon() })).toMatchObject({ kind: 'answered' });
+});
+
+test('each kind of override becomes its gate, and its end brings the automatic one back', async () => {
+  const kinds = [
+    [{ kind: 'percent_open', share: 0.25 }, 'percent_open'],
+    [{ kind: 'drain' }, 'draining'],
+    [{ kind: 'forced_closed' }, 'forced_closed'],
+    [{ kind: 'metrics_only' }, 'metrics_only'],
+    [{ kind: 'maintenance' }, 'forced_open'],
+  ] as const;
+  for (const [setting, mode] of kinds) {
+    await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting, lastsMs: 1_000 }, await seeing());
+    expect(bankA.pay.snapshot().gate.mode).toBe(mode);
+  }
+  await waitFor('the last one ends', () => bankA.pay.snapshot().gate.mode === 'automatic');
+});
+
+test('a limit is the whole cluster’s, in leased shares; calls at once are each instance’s', async () => {
+  const setting = { kind: 'limit', perSecond: 10, maxInFlight: 7 } as const;
+  const { version, id } = await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting }, await seeing());
+  await waitFor('the share', () => bankA.pay.snapshot().share === 1);
+  expect(bankA.pay.snapshot()).toMatchObject({ maxInFlight: 7, rulesVersion: version });
+  const results = await Promise.all(Array.from({ length: 20 }, () => bankA.pay.run(ok, { deadline: soon() })));
+  const refused = results.filter((result) => result.kind === 'refused' && result.refusal.rule === 'rate');
+  expect(refused.length).toBeGreaterThanOrEqual(15);
+  await store.endOverride('bank_a', id ?? '', await seeing());
+  expect(bankA.pay.snapshot()).toMatchObject({ maxInFlight: 256, share: 1 });
+});
+
+test('rules and shadow rules are applied with their version, and null brings the built-in ones back', async () => {
+  const changed = { ...rules, bulkhead: { maxInFlight: 9, maxWaiting: 3 }, timeout: { mode: 'fixed', ms: 777 } };
+  const target = { kind: 'channel', channel: 'bank_a', operation: 'pay' } as const;
+  const put = await store.putRules(target, changed, await seeing());
+  expect(bankA.pay.snapshot()).toMatchObject({ maxInFlight: 9, timeoutMs: 777, rulesVersion: put.version });
+  const shadow = await store.putRules({ ...target, kind: 'shadow' }, changed, await seeing());
+  expect(bankA.pay.snapshot().shadow).toMatchObject({ rulesVersion: shadow.version });
+  await store.putRules({ ...target, kind: 'shadow' }, null, await seeing());
+  await store.putRules(target, null, await seeing());
+  expect(bankA.pay.snapshot()).toMatchObject({ shadow: null, timeoutMs: entries[0]?.timeout_ms, rulesVersion: 0 });
+});
+
+test('a drill runs on the coloured calls of its channel, trips, and is over on every side, with its report', async () => {
+  const request = {
+    channel: 'bank_a',
+    operations: ['pay' as const],
+    traffic: 'coloured' as const,
+    share: 1,
+    fault: { kind: 'reset' as const },
+    stopWhen: { minimumCalls: 5, failureRate: 0.5, slowestMs: null, breakerOpens: false },
+    lastsMs: 60_000,
+  };
+  const { id } = await store.startDrill(request, await seeing());
+  expect(bankA.pay.snapshot().drill).toMatchObject({ id, fault: { kind: 'reset' } });
+  const failing = async ({ fault }: { fault: unknown }) =>
+    ({ kind: fault === null ? 'success' : 'technical', value: null }) as const;
+  for (let call = 0; call < 5; call++) await bankA.pay.run(failing, { deadline: soon(), coloured: true });
+  expect(bankA.pay.snapshot().drill).toBeNull();
+  const tripped = async () => (await store.drills('bank_a', 1))[0]?.['state'] === 'tripped';
+  await waitFor('the control database knows', tripped);
+  const [drill] = await store.drills('bank_a', 1);
+  expect(drill?.['reports']).toMatchObject([{ instance: 'collection-1', why: '5 of 5 calls failed' }]);
+  expect(bankA.pay.snapshot().drill).toBeNull();
+});
+
+test('an open breaker closes at once when it is nudged, once', async () => {
+  const broken = async () => ({ kind: 'technical', value: null }) as const;
+  for (let call = 0; call < 40; call++) await bankB.pay.run(broken, { deadline: soon() });
+  await waitFor('it opens', () => bankB.pay.snapshot().state === 'open');
+  await store.nudge('bank_b', 'close_now', await seeing('bank_b'));
+  expect(bankB.pay.snapshot().state).toBe('recovering'); // closed, its traffic growing back
+});
+
+test('with neither control database nor disk, the order database’s copy holds', async () => {
+  const request = { channel: 'bank_a', operations: ['pay' as const], setting: { kind: 'drain' as const } };
+  const { id } = await store.setOverride(request, await seeing());
+  await follower.close();
+  const alone = await start(undefined);
+  expect(alone.status()).toMatchObject({ source: 'persisted', connected: false });
+  expect(bankA.pay.snapshot().gate.mode).toBe('draining');
+  await alone.close();
+  follower = await start(control.url);
+  await store.endOverride('bank_a', id ?? '', await seeing());
+  const { rows } = await knex.raw('select count(*)::int as kept from control_copy');
+  expect(rows[0].kept).toBeGreaterThan(5);
+});
+
+test('overrides in force, the version and its source are metrics', async () => {
+  const metrics = createMetrics('test');
+  await follower.close();
+  follower = await start(control.url, metrics);
+  const setting = { kind: 'metrics_only' } as const;
+  const { version } = await store.setOverride(
+    { channel: 'bank_b', operations: ['pay'], setting },
+    await seeing('bank_b'),
+  );
+  const text = await metrics.registry.metrics();
+  expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="pay",service="test"} 1');
+  expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="reversal",service="test"} 0');
+  expect(text).toContain(`ballast_control_version{source="control",service="test"} ${version}`);
+});
