@@ -11,6 +11,7 @@ const PNPM_VERSION = '12.21.0';
 const INSTALL_TIMEOUT_MS = 300_000;
 const LOCK_STALE_MS = INSTALL_TIMEOUT_MS + 10_000;
 const SILENCE_MS = 2_000;
+const PARENT_LOOK_MS = 500;
 const LEAST_FREE_BYTES = 1_000_000_000;
 const EXIT_USAGE = 2;
 const EXIT_CANNOT_RUN = 3;
@@ -41,6 +42,10 @@ const child = spawn(node, ['--disable-warning=ExperimentalWarning', join(root, '
 // At a terminal Ctrl-C reaches the child by itself; a signal sent to this process alone is passed on.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
   process.on(signal, () => (signal !== 'SIGINT' || process.stdin.isTTY !== true) && child.kill(signal));
+// A signal sent to npm ends npm and its shell, and never comes here; what is seen is another parent.
+const parent = process.ppid;
+if (process.env.npm_lifecycle_event !== undefined)
+  setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), PARENT_LOOK_MS).unref();
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 143)));
 
 async function findNode() {
