@@ -226,6 +226,14 @@ export const drillSchema = z
   .meta({ id: 'Drill' });
 export type Drill = z.infer<typeof drillSchema>;
 
+/** To be done once, at once: an open breaker probes now, or closes now. */
+export const nudgeSchema = z.strictObject({
+  version: z.int().min(1),
+  channel: channelNameSchema,
+  action: z.enum(['probe_now', 'close_now']),
+});
+export type Nudge = z.infer<typeof nudgeSchema>;
+
 const rulesInForce = { version: z.int().min(1) };
 export const channelRulesInForceSchema = z.strictObject({
   ...rulesInForce,
@@ -258,4 +266,5 @@ export const controlEnvelopeSchema = z.object({
   limiters: entries,
   overrides: entries,
   drills: entries,
+  nudges: entries.default([]),
 });

@@ -71,6 +71,17 @@ create table drill (
 );
 create index drill_open on drill (ends_at) where stopped_version is null;
 
+-- Something to be done once, at once, by every process: probe an open breaker now, or close it now. Old ones are not given
+-- to followers any more.
+create table nudge (
+  version bigint primary key,
+  channel text not null check (channel ~ '^[a-z0-9_]{1,32}$'),
+  action text not null check (action in ('probe_now', 'close_now')),
+  author text not null,
+  reason text not null,
+  at timestamptz not null default clock_timestamp()
+);
+
 -- What the instances saw of a drill. `tripped`: a stop condition was met there, and the drill is over everywhere.
 create table drill_report (
   id bigint generated always as identity primary key,
@@ -202,7 +213,7 @@ begin
   end loop;
 end $$;
 grant select on all tables in schema public to ballast_control_writer, ballast_control_service;
-grant insert on rule_set, override, drill, audit to ballast_control_writer;
+grant insert on rule_set, override, drill, nudge, audit to ballast_control_writer;
 grant update on control_head to ballast_control_writer;
 grant update (operations, ended_version, ended_at, ended_by, end_reason) on override to ballast_control_writer;
 grant update (stopped_version, stopped_at, stopped_by, stop_reason) on drill to ballast_control_writer;

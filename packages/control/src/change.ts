@@ -56,7 +56,7 @@ export async function makeChange(
 }
 
 /** A try that ended without a change. Kept on disk when the database cannot be reached, and recorded later. */
-export async function record(knex: Knex, unrecorded: Unrecorded, entry: AuditEntry): Promise<void> {
+async function record(knex: Knex, unrecorded: Unrecorded, entry: AuditEntry): Promise<void> {
   try {
     await withTransaction(knex, 'control audit', async (trx) => insertAudit(trx, entry));
   } catch (error) {

@@ -186,3 +186,16 @@ export async function stopDrill(
   );
   return rows.length === 1;
 }
+
+export async function insertNudge(
+  trx: Knex.Transaction,
+  row: { version: number; channel: string; action: string; author: string; reason: string },
+): Promise<void> {
+  await trx.raw('insert into nudge (version, channel, action, author, reason) values (?, ?, ?, ?, ?)', [
+    row.version,
+    row.channel,
+    row.action,
+    row.author,
+    row.reason,
+  ]);
+}

@@ -8,6 +8,8 @@ import {
   drillSchema,
   type LimiterRulesInForce,
   limiterRulesInForceSchema,
+  type Nudge,
+  nudgeSchema,
   type Override,
   type OverrideKind,
   overrideSchema,
@@ -22,6 +24,7 @@ export interface ControlDocument {
   readonly limiters: readonly LimiterRulesInForce[];
   readonly overrides: readonly Override[];
   readonly drills: readonly Drill[];
+  readonly nudges: readonly Nudge[];
 }
 
 /** Nothing was ever set: every service runs on its built-in, conservative rules. */
@@ -34,6 +37,7 @@ export const emptyDocument: ControlDocument = {
   limiters: [],
   overrides: [],
   drills: [],
+  nudges: [],
 };
 
 export type ReadDocument =
@@ -94,6 +98,7 @@ export function readDocument(value: unknown, lastGood: ControlDocument): ReadDoc
       ),
       overrides: entries('override', overrideSchema, lists.overrides, lastGood.overrides, (e) => `${e?.id}`),
       drills: entries('drill', drillSchema, lists.drills, lastGood.drills, (e) => `${e?.id}`),
+      nudges: entries('nudge', nudgeSchema, lists.nudges, [], (e) => `${e?.version}`),
     },
   };
 }

@@ -28,7 +28,9 @@ export const documentSql = `
       'author', author, 'reason', reason, 'started_at', extract(epoch from started_at) * 1000,
       'ends_at', extract(epoch from ends_at) * 1000) order by version)
       from drill where stopped_version is null and ends_at > clock_timestamp()
-        and not exists (select from drill_report r where r.drill_id = drill.id and r.tripped)), '[]')
+        and not exists (select from drill_report r where r.drill_id = drill.id and r.tripped)), '[]'),
+    'nudges', coalesce((select jsonb_agg(jsonb_build_object('version', version, 'channel', channel,
+      'action', action) order by version) from nudge where at > clock_timestamp() - interval '1 minute'), '[]')
   ) as document from control_head h`;
 
 /**

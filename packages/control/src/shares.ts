@@ -24,10 +24,11 @@ export function createShares(run: string, leases: (target: string) => boolean): 
   return {
     current: granted,
     renew: async (session, document) => {
-      if (performance.now() - renewedAt < RENEW_MS) return false;
+      const wanted = clusterTargets(document).filter(leases);
+      const isNew = wanted.some((target) => !granted.has(target));
+      if (!isNew && performance.now() - renewedAt < RENEW_MS) return false;
       renewedAt = performance.now();
       let changed = false;
-      const wanted = clusterTargets(document).filter(leases);
       for (const target of wanted) {
         const [row] = await session.query<{ share: number }>(leaseQuotaSql, [
           target,
@@ -53,11 +54,16 @@ export function shareOf(shares: ReadonlyMap<string, number>, target: string): nu
   return shares.get(target) ?? UNKNOWN_SHARE;
 }
 
+/** A limit that an operator sets is meant for the whole cluster too. */
 function clusterTargets(document: ControlDocument): string[] {
-  return [
+  const targets = [
+    ...document.overrides
+      .filter(({ setting }) => setting.kind === 'limit' && setting.perSecond !== undefined)
+      .flatMap(({ channel, operations }) => operations.map((operation) => `channel:${channel}:${operation}`)),
     ...document.channels
       .filter(({ rules }) => rules.rate.scope === 'cluster' || rules.quota.scope === 'cluster')
       .map(({ channel, operation }) => `channel:${channel}:${operation}`),
     ...document.limiters.filter(({ rules }) => rules.scope === 'cluster').map(({ limiter }) => `limiter:${limiter}`),
   ];
+  return [...new Set(targets)];
 }

@@ -1,5 +1,5 @@
 // What is in force at one moment: the document's rules, and of its overrides and drills those whose time it is.
-import type { ChannelRulesInForce, Drill, LimiterRulesInForce, Override } from '@ballast/contracts';
+import type { ChannelRulesInForce, Drill, LimiterRulesInForce, Nudge, Override } from '@ballast/contracts';
 import { type ControlDocument, inForce } from './document.ts';
 
 export type ControlSource = 'control' | 'disk' | 'persisted' | 'built_in';
@@ -7,6 +7,8 @@ export type ControlSource = 'control' | 'disk' | 'persisted' | 'built_in';
 export interface ControlState {
   /** Where the document is from. `built_in`: nothing was ever known, the services' conservative rules hold. */
   readonly source: ControlSource;
+  /** When this was so: database time, ms since the epoch. */
+  readonly now: number;
   readonly generation: number;
   readonly version: number;
   readonly channels: readonly ChannelRulesInForce[];
@@ -16,6 +18,8 @@ export interface ControlState {
   readonly overrides: readonly Override[];
   /** Running now; none while the control database is away, because nobody could stop them. */
   readonly drills: readonly Drill[];
+  /** Of the last minute, oldest first; a service does each once. None but from the control database itself. */
+  readonly nudges: readonly Nudge[];
   /** This process's share, 0 to 1, of each limit whose scope is the cluster: `channel:bank_a:pay`, `limiter:merchant`. */
   readonly shares: ReadonlyMap<string, number>;
 }
@@ -29,7 +33,8 @@ export function stateAt(
   const { generation, version, channels, shadows, limiters } = document;
   const overrides = inForce(document.overrides, at.now);
   const drills = inForce(document.drills, at.now).filter(at.drillsMayRun);
-  return { source, generation, version, channels, shadows, limiters, overrides, drills, shares };
+  const nudges = source === 'control' ? document.nudges : [];
+  return { source, now: at.now, generation, version, channels, shadows, limiters, overrides, drills, nudges, shares };
 }
 
 /** Two states with the same key ask the same of a service. */

@@ -13,6 +13,7 @@ import {
   drillTrafficSchema,
   forbiddenCover,
   limiterRulesSchema,
+  type Nudge,
   type OverrideSetting,
   operationSchema,
   overrideSettingSchema,
@@ -29,6 +30,7 @@ import {
   giveWay,
   insertAudit,
   insertDrill,
+  insertNudge,
   insertOverride,
   insertRules,
   raiseGeneration,
@@ -201,6 +203,14 @@ export function openControlStore(options: ControlStoreOptions) {
       change({ action: 'stop_drill', target: channelTarget(channel), details: { id } }, by, async (trx, version) => {
         const stopped = await stopDrill(trx, { id: uuid('drl', id), channel, version, ...by });
         if (!stopped) throw new ChangeRefused('no_such_thing', `${channel} has no drill ${id} running`);
+        return {};
+      }),
+
+    /** Once, at once, on every process that is connected: an open breaker probes, or closes, without waiting. */
+    nudge: (channel: string, action: Nudge['action'], by: Change): Promise<Outcome> =>
+      change({ action, target: channelTarget(channel), details: {} }, by, async (trx, version) => {
+        checkChannel(channel, ['pay']);
+        await insertNudge(trx, { version, channel, action, author: by.author, reason: by.reason });
         return {};
       }),
 
