@@ -1,6 +1,6 @@
 // The allowed range of every rule. Checked when rules are set: a wrong value is refused with its range, and the rules in
 // force stay.
-import type { LimitRules, PolicyRules, TimeoutRules } from './rules.ts';
+import type { LimitRules, PolicyRules, RateRules, TimeoutRules } from './rules.ts';
 
 /** bottleneck passes about 400 jobs a second and paces exactly up to half of that (facts.md). */
 const FASTEST_PACE_PER_SECOND = 200;
@@ -36,33 +36,38 @@ export function checkRules(rules: PolicyRules): PolicyRules {
   wholeInRange('bulkhead.maxInFlight', bulkhead.maxInFlight, 1, 10_000);
   wholeInRange('bulkhead.maxWaiting', bulkhead.maxWaiting, 0, 100_000);
 
-  oneOf('rate.mode', rate.mode, ['enforce', 'alarm_only', 'off']);
-  oneOf('rate.scope', rate.scope, ['instance', 'cluster']);
-  inRange('rate.warmUpMs', rate.warmUpMs, 0, 3_600_000);
-  checkLimit(rate.limit);
+  checkRate('rate', rate);
   checkTimeout(rules.timeout);
   return Object.freeze(rules);
 }
 
-function checkLimit(limit: LimitRules): void {
-  oneOf('rate.limit.algorithm', limit.algorithm, ['token_bucket', 'leaky_bucket', 'counter', 'paced']);
+/** `name` is what the message calls it. */
+export function checkRate(name: string, rate: RateRules): void {
+  oneOf(`${name}.mode`, rate.mode, ['enforce', 'alarm_only', 'off']);
+  oneOf(`${name}.scope`, rate.scope, ['instance', 'cluster']);
+  inRange(`${name}.warmUpMs`, rate.warmUpMs, 0, 3_600_000);
+  checkLimit(`${name}.limit`, rate.limit);
+}
+
+function checkLimit(name: string, limit: LimitRules): void {
+  oneOf(`${name}.algorithm`, limit.algorithm, ['token_bucket', 'leaky_bucket', 'counter', 'paced']);
   switch (limit.algorithm) {
     case 'token_bucket':
-      inRange('rate.limit.perSecond', limit.perSecond, 0.001, 1_000_000);
-      wholeInRange('rate.limit.burst', limit.burst, 1, 1_000_000);
+      inRange(`${name}.perSecond`, limit.perSecond, 0.001, 1_000_000);
+      wholeInRange(`${name}.burst`, limit.burst, 1, 1_000_000);
       return;
     case 'leaky_bucket':
-      inRange('rate.limit.perSecond', limit.perSecond, 0.001, 1_000_000);
-      wholeInRange('rate.limit.maxWaiting', limit.maxWaiting, 0, 100_000);
+      inRange(`${name}.perSecond`, limit.perSecond, 0.001, 1_000_000);
+      wholeInRange(`${name}.maxWaiting`, limit.maxWaiting, 0, 100_000);
       return;
     case 'counter':
       // Each call of the window is remembered, 8 bytes a call.
-      wholeInRange('rate.limit.calls', limit.calls, 1, 100_000);
-      inRange('rate.limit.windowMs', limit.windowMs, 1, 3_600_000);
+      wholeInRange(`${name}.calls`, limit.calls, 1, 100_000);
+      inRange(`${name}.windowMs`, limit.windowMs, 1, 3_600_000);
       return;
     case 'paced':
-      inRange('rate.limit.perSecond', limit.perSecond, 0.001, FASTEST_PACE_PER_SECOND);
-      wholeInRange('rate.limit.maxWaiting', limit.maxWaiting, 0, 100_000);
+      inRange(`${name}.perSecond`, limit.perSecond, 0.001, FASTEST_PACE_PER_SECOND);
+      wholeInRange(`${name}.maxWaiting`, limit.maxWaiting, 0, 100_000);
       return;
   }
 }

@@ -3,6 +3,17 @@ export type { BreakerState } from './breaker.ts';
 export { checkRules } from './check-rules.ts';
 export { checkDrill, type DrillPlan, type DrillReport, type Fault, LONGEST_DRILL_MS } from './drill.ts';
 export { checkGate, type Gate, keepsCallsAway } from './gate.ts';
+export {
+  type Admission,
+  createInbound,
+  defaultOverload,
+  type Inbound,
+  type InboundOptions,
+  type InboundRefusal,
+  type InboundRequest,
+  type OverloadRules,
+} from './inbound.ts';
+export { type LoopLag, watchLoopLag } from './loop-lag.ts';
 export { createChannelPolicy } from './policy.ts';
 export type {
   ChannelPolicy,
@@ -27,3 +38,4 @@ export {
   type RetryRules,
   type TimeoutRules,
 } from './rules.ts';
+export { createSemaphore, type Semaphore, type SemaphoreResult } from './semaphore.ts';

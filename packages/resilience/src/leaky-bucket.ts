@@ -1,12 +1,12 @@
 // A leaky bucket as a queue without a queue: each call reserves the next turn, and turns are evenly spaced. A call that
 // would have to wait behind too many others, or longer than it can, reserves nothing.
-import { type Meter, NO_SHARE_RETRY_MS, ROUNDING_MS } from './meter.ts';
+import { LEAST_FACTOR, type Meter, NO_SHARE_RETRY_MS, ROUNDING_MS } from './meter.ts';
 
 export function createLeakyBucket(perSecond: number, maxWaiting: number): Meter {
   let nextTurn = Number.NEGATIVE_INFINITY;
 
   function peek(now: number, factor: number, patienceMs: number): number {
-    if (factor <= 0) return -NO_SHARE_RETRY_MS;
+    if (factor < LEAST_FACTOR) return -NO_SHARE_RETRY_MS;
     const wait = nextTurn - now;
     if (wait <= ROUNDING_MS) return 0;
     const most = Math.min(patienceMs, (maxWaiting * 1_000) / (perSecond * factor));
@@ -20,5 +20,9 @@ export function createLeakyBucket(perSecond: number, maxWaiting: number): Meter 
       if (wait >= 0) nextTurn = now + wait + 1_000 / (perSecond * factor);
       return wait;
     },
+    giveBack: (factor) => {
+      if (factor >= LEAST_FACTOR) nextTurn -= 1_000 / (perSecond * factor);
+    },
+    isIdle: (now) => nextTurn <= now,
   };
 }

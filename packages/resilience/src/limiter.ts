@@ -1,12 +1,9 @@
 // The rate token, taken at the wire. A meter says when a call's turn is; this waits for it, or lets bottleneck do the
 // pacing where the rules say so.
 import { isDeepStrictEqual } from 'node:util';
-import { createCounter } from './counter.ts';
-import { createLeakyBucket } from './leaky-bucket.ts';
-import type { Meter } from './meter.ts';
+import { createMeter, factorOf } from './meters.ts';
 import { createPacer, type Pacer } from './pacer.ts';
-import type { LimitRules, RateRules } from './rules.ts';
-import { createTokenBucket } from './token-bucket.ts';
+import type { RateRules } from './rules.ts';
 
 /** True: the call may leave. A number: refused, and the ms until it is worth asking again. */
 export type Turn = true | number;
@@ -24,9 +21,6 @@ export interface Limiter {
   close(): void;
 }
 
-/** A third of the rate at the start of a warm-up, the whole at its end. */
-const COLD_PART = 1 / 3;
-
 export function createLimiter(initial: RateRules, clock: () => number): Limiter {
   const start = clock();
   let rules = initial;
@@ -38,11 +32,7 @@ export function createLimiter(initial: RateRules, clock: () => number): Limiter 
     return rules.limit.algorithm === 'paced' ? createPacer(rules.limit.perSecond, rules.limit.maxWaiting, clock) : null;
   }
 
-  function factorAt(now: number): number {
-    const ofCluster = rules.scope === 'cluster' ? share : 1;
-    if (rules.warmUpMs === 0 || now - start >= rules.warmUpMs) return ofCluster;
-    return ofCluster * (COLD_PART + (1 - COLD_PART) * Math.max(0, (now - start) / rules.warmUpMs));
-  }
+  const factorAt = (now: number) => factorOf(rules, share, now - start);
 
   return {
     get rules() {
@@ -72,18 +62,6 @@ export function createLimiter(initial: RateRules, clock: () => number): Limiter 
     },
     close: () => pacer?.close(),
   };
-}
-
-function createMeter(limit: LimitRules): Meter {
-  switch (limit.algorithm) {
-    case 'token_bucket':
-      return createTokenBucket(limit.perSecond, limit.burst);
-    case 'leaky_bucket':
-    case 'paced':
-      return createLeakyBucket(limit.perSecond, limit.maxWaiting);
-    case 'counter':
-      return createCounter(limit.calls, limit.windowMs);
-  }
 }
 
 /** A full line of a slow pace moves within seconds. */

@@ -5,6 +5,9 @@ interface Waiter {
   readonly timer: NodeJS.Timeout;
 }
 
+/** A timer that is longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export interface Line {
   readonly length: number;
   /** False: it is full, or the deadline has passed. The promise: true when admitted, false when the deadline came first. */
@@ -31,7 +34,10 @@ export function createLine(): Line {
     wait: (deadline, now, maxWaiting) => {
       if (waiters.size >= maxWaiting || deadline <= now) return false;
       return new Promise((admit) => {
-        const waiter: Waiter = { admit, timer: setTimeout(() => end(waiter, false), deadline - now) };
+        const waiter: Waiter = {
+          admit,
+          timer: setTimeout(() => end(waiter, false), Math.min(LONGEST_TIMER_MS, deadline - now)),
+        };
         waiters.add(waiter);
       });
     },

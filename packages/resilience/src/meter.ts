@@ -9,10 +9,17 @@ export interface Meter {
   take(now: number, factor: number, patienceMs: number): number;
   /** The same answer without taking anything. */
   peek(now: number, factor: number, patienceMs: number): number;
+  /** Gives one back: the call was refused later on and never left. */
+  giveBack(factor: number): void;
+  /** It remembers nothing any more: a new one would answer the same. */
+  isIdle(now: number): boolean;
 }
 
 /** Sums of intervals are off by some 1e-12 ms each; without this a call on the very edge waits a whole interval more. */
 export const ROUNDING_MS = 1e-6;
+
+/** A smaller part of a limit is none: intervals stay finite. */
+export const LEAST_FACTOR = 1e-6;
 
 /** With no share of the cluster at all, when to look again whether one has come. */
 export const NO_SHARE_RETRY_MS = 1_000;

@@ -2,6 +2,7 @@
 // ours (bounded, dropped by deadline, no job held per caller), and bottleneck has at most one job: the next turn.
 import Bottleneck from 'bottleneck';
 import { createLine } from './line.ts';
+import { LEAST_FACTOR } from './meter.ts';
 
 export interface Pacer {
   readonly waiting: number;
@@ -65,7 +66,7 @@ export function createPacer(perSecond: number, maxWaiting: number, clock: () => 
     },
     hasRoom: () => line.length < maxWaiting,
     turn: (deadline, now, factor) => {
-      if (factor <= 0) return false;
+      if (factor < LEAST_FACTOR) return false;
       setPace(factor);
       const admitted = line.wait(deadline, now, maxWaiting);
       askTurn();

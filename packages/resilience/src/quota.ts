@@ -1,67 +1,17 @@
-// What each consumer may use, once per business call. A bucket per consumer, kept only while it remembers something: a
-// full bucket is the same as none.
-import type { QuotaRules } from './rules.ts';
-import { createTokenBucket, type TokenBucket } from './token-bucket.ts';
+// What each consumer of a channel may use, once per business call.
+import { createKeyedLimits, type KeyedLimits } from './keyed-limits.ts';
+import type { QuotaRules, RateRules } from './rules.ts';
 
-export interface Quota {
-  /** 0: taken. Otherwise the ms until it is worth asking again; nothing is taken. */
-  take(consumer: string, now: number): number;
-  peek(consumer: string, now: number): number;
-  /** The call never left. */
-  giveBack(consumer: string): void;
-  readonly size: number;
-  readonly rules: QuotaRules;
+export interface Quota extends Pick<KeyedLimits, 'take' | 'peek' | 'giveBack' | 'setShare'> {
   setRules(rules: QuotaRules): void;
-  setShare(share: number): void;
 }
 
-/** 10,000 consumers in use at once is far beyond one instance's; beyond it the longest known is forgotten. */
-const MOST_CONSUMERS = 10_000;
+export function createQuota(initial: QuotaRules, start: number): Quota {
+  const limits = createKeyedLimits(limitsOf(initial), start);
+  const { take, peek, giveBack, setShare } = limits;
+  return { take, peek, giveBack, setShare, setRules: (rules) => limits.setRules(limitsOf(rules)) };
+}
 
-export function createQuota(initial: QuotaRules): Quota {
-  let rules = initial;
-  let share = 1;
-  const buckets = new Map<string, TokenBucket>();
-
-  const factor = () => (rules.scope === 'cluster' ? share : 1);
-
-  function makeRoom(now: number): void {
-    for (const [consumer, bucket] of buckets) if (bucket.isFull(now)) buckets.delete(consumer);
-    for (const consumer of buckets.keys()) {
-      if (buckets.size < MOST_CONSUMERS) return;
-      buckets.delete(consumer);
-    }
-  }
-
-  function bucketOf(consumer: string, now: number): TokenBucket {
-    const known = buckets.get(consumer);
-    if (known !== undefined) return known;
-    if (buckets.size >= MOST_CONSUMERS) makeRoom(now);
-    const bucket = createTokenBucket(rules.perSecond, rules.burst);
-    buckets.set(consumer, bucket);
-    return bucket;
-  }
-
-  return {
-    get size() {
-      return buckets.size;
-    },
-    get rules() {
-      return rules;
-    },
-    take: (consumer, now) => -bucketOf(consumer, now).take(now, factor(), 0),
-    peek: (consumer, now) => {
-      const bucket = buckets.get(consumer);
-      return bucket === undefined && factor() > 0 ? 0 : -bucketOf(consumer, now).peek(now, factor(), 0);
-    },
-    giveBack: (consumer) => buckets.get(consumer)?.giveBack(factor()),
-    setRules: (next) => {
-      const same = next.perSecond === rules.perSecond && next.burst === rules.burst;
-      rules = next;
-      if (!same) buckets.clear();
-    },
-    setShare: (next) => {
-      share = next;
-    },
-  };
+function limitsOf({ mode, scope, perSecond, burst }: QuotaRules): RateRules {
+  return { mode, scope, warmUpMs: 0, limit: { algorithm: 'token_bucket', perSecond, burst } };
 }

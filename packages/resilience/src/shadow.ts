@@ -35,7 +35,7 @@ export interface ShadowCall {
 export function createShadow(candidate: PolicyRules, clock: () => number, share: number): Shadow {
   const rules = checkRules(candidate);
   const timeoutMs = rules.timeout.mode === 'fixed' ? rules.timeout.ms : rules.timeout.initialMs;
-  const quota = createQuota(rules.quota);
+  const quota = createQuota(rules.quota, clock());
   const limiter = createLimiter(rules.rate, clock);
   quota.setShare(share);
   limiter.setShare(share);
