@@ -22,7 +22,7 @@ const POSTGRES_EPOCH_MS = Date.UTC(2000, 0, 1);
 
 /**
  * `values`, one per row, null for NULL: strings for uuid, text and timestamptz (RFC 3339, kept to the millisecond),
- * numbers for integer, bigints for bigint, Buffers for bytea. Throws TypeError or RangeError for what does not fit.
+ * numbers for integer, bigints or whole numbers for bigint, Buffers for bytea. Throws TypeError or RangeError for what does not fit.
  */
 export function arrayParameter(type: ArrayType, values: readonly unknown[]): Buffer {
   const sizes = values.map((value) => (value === null ? 0 : sizeOf(type, value)));
@@ -70,7 +70,7 @@ function write(type: ArrayType, value: unknown, into: Buffer, at: number, size: 
       into.writeInt32BE(value as number, at);
       return;
     case 'bigint':
-      into.writeBigInt64BE(value as bigint, at);
+      into.writeBigInt64BE(BigInt(value as bigint | number), at);
       return;
     case 'timestamptz':
       into.writeBigInt64BE(BigInt(msOf(value as string) - POSTGRES_EPOCH_MS) * 1_000n, at);

@@ -4,7 +4,7 @@
 //
 // Both join by the whole key, carried through the input, and `learn` bounds order_id by the batch's least and greatest:
 // without the bounds, 400 partitions make an update ten times dearer (docs/decisions/0004-partitions-through-the-id.md).
-import type { BatchStatement } from '@ballast/database';
+import { type ArrayType, arrayParameter, type BatchStatement } from '@ballast/database';
 import type { Learning } from './payment.ts';
 
 /** Everything commit 1 stores: key, order `processing`, attempt `sent` with our own reference, event 1. */
@@ -59,7 +59,7 @@ export const LEASE_MARGIN_MS = 5_000;
 /** How long after the deadline a terminal that polls may still be told "approved". */
 export const APPROVE_GRACE_MS = 60_000;
 
-type Columns<Row> = readonly (readonly [column: string, type: string, value: (row: Row) => unknown])[];
+type Columns<Row> = readonly (readonly [column: string, type: ArrayType, value: (row: Row) => unknown])[];
 
 const newPaymentColumns: Columns<NewPayment> = [
   ['merchant_id', 'uuid', (p) => p.merchantId],
@@ -177,7 +177,7 @@ export function insertPayments(duplicateWindowMs: number): BatchStatement<NewPay
   union all
   select order_id, null, null, similar_to, 0 from suspect`,
     params: (rows) => {
-      const values: unknown[] = newPaymentColumns.map(([, , value]) => rows.map(value));
+      const values: unknown[] = parametersOf(newPaymentColumns, rows);
       if (!looksForSimilar) return values;
       const ids = rows.map((row) => row.orderId).sort();
       return [...values, firstIdBefore(ids[0] ?? '', duplicateWindowMs + LARGEST_SKEW_MS), ids.at(-1)];
@@ -315,11 +315,15 @@ export const learn: BatchStatement<Learnt, Moved> = {
   params: (rows) => {
     // Lower-case hyphenated UUIDs sort as text exactly as they sort as uuid.
     const ids = rows.map((row) => row.orderId).sort();
-    return [...learntColumns.map(([, , value]) => rows.map(value)), ids[0], ids.at(-1)];
+    return [...parametersOf(learntColumns, rows), ids[0], ids.at(-1)];
   },
   keyOf: (row) => row.orderId,
   returnedKeyOf: (returned) => returned.order_id,
 };
+
+function parametersOf<Row>(columns: Columns<Row>, rows: readonly Row[]): unknown[] {
+  return columns.map(([, type, value]) => arrayParameter(type, rows.map(value)));
+}
 
 /** `select t.* from unnest($1::uuid[], …) as t(merchant_id, …)`: one array per column, one row per payment. */
 function inputOf<Row>(columns: Columns<Row>, extra?: string): string {
