@@ -24,7 +24,7 @@ const JVM = [
 /** 1.4 s on an idle machine, 3 s after kill -9 (the old session); a loaded machine is given time. */
 const START_LIMIT_MS = 40_000;
 const STOP_LIMIT_MS = 15_000;
-const POLL_MS = 25;
+const POLL_MS = 50;
 
 const logOf = (directory: string) => join(directory, 'broker.log');
 const dataOf = (directory: string) => join(directory, 'data');

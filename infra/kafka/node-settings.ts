@@ -3,8 +3,9 @@ import type { Security } from './security.ts';
 
 export interface NodePlace {
   readonly id: number;
-  /** Where clients connect. */
   readonly port: number;
+  /** Where clients connect: the same, or a proxy in front of it. */
+  readonly advertisedPort: number;
   readonly controllerPort: number;
 }
 
@@ -51,7 +52,7 @@ export function nodeSettings(
     'node.id': node.id,
     'controller.quorum.voters': all.map(({ id, controllerPort }) => `${id}@${HOST}:${controllerPort}`).join(','),
     listeners: `CLIENT://${HOST}:${node.port},CONTROLLER://${HOST}:${node.controllerPort}`,
-    'advertised.listeners': `CLIENT://${HOST}:${node.port}`,
+    'advertised.listeners': `CLIENT://${HOST}:${node.advertisedPort}`,
     'listener.security.protocol.map': `CLIENT:${protocol[0]},CONTROLLER:${protocol[1]}`,
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'CLIENT',

@@ -26,6 +26,8 @@ export interface KafkaOptions {
   readonly brokers: 1 | 3;
   /** SASL_SSL with SCRAM-SHA-512 and ACLs, for these users and an admin. Without it: plain text, nobody asked. */
   readonly secured?: { readonly users: readonly string[] };
+  /** The ports that clients are told to use, one per node, when a proxy stands in between. Default: the nodes' own. */
+  readonly advertisedPorts?: readonly number[];
 }
 
 /** What a client needs to connect; the shape of `kafka` in a service's configuration. */
@@ -36,6 +38,8 @@ export interface KafkaConnection {
 
 export interface RunningKafka {
   readonly bootstrap: readonly string[];
+  /** Where the nodes themselves listen. */
+  readonly ports: readonly number[];
   /** True: every node ran already. */
   readonly adopted: boolean;
   /** `user` is asked for only when the cluster is secured; default: the admin. */
@@ -59,7 +63,7 @@ interface ClusterFile {
   readonly nodes: readonly NodePlace[];
 }
 
-export async function startKafka({ dataDir, brokers, secured }: KafkaOptions): Promise<RunningKafka> {
+export async function startKafka({ dataDir, brokers, secured, advertisedPorts }: KafkaOptions): Promise<RunningKafka> {
   const classPath = await fetchBroker();
   const base = resolve(dataDir);
   mkdirSync(base, { recursive: true });
@@ -78,7 +82,7 @@ export async function startKafka({ dataDir, brokers, secured }: KafkaOptions): P
   const cluster: ClusterFile = {
     cluster_id: known?.cluster_id ?? randomBytes(16).toString('base64url'),
     secured: secured !== undefined,
-    nodes: await choosePlaces(known?.nodes, brokers),
+    nodes: await choosePlaces(known?.nodes, brokers, advertisedPorts),
   };
   writeFileSync(clusterFile(base), JSON.stringify(cluster), { mode: 0o600 });
   await Promise.all(files.map((node, index) => prepare(node, cluster, index, security)));
@@ -109,10 +113,11 @@ function runningKafka(
   security: Security | undefined,
   adopted: boolean,
 ): RunningKafka {
-  const bootstrap = cluster.nodes.map(({ port }) => `127.0.0.1:${port}`);
+  const bootstrap = cluster.nodes.map(({ advertisedPort }) => `127.0.0.1:${advertisedPort}`);
   const directory = (node: number) => at(files, node).directory;
   return {
     bootstrap,
+    ports: cluster.nodes.map(({ port }) => port),
     adopted,
     connection: (user = ADMIN_USER) => {
       if (security === undefined) return { brokers: bootstrap };
@@ -145,12 +150,18 @@ async function allRun(cluster: ClusterFile, files: readonly NodeFiles[]): Promis
 }
 
 /** The ports of the last start where they are free, so that clients find the cluster again; else others. */
-async function choosePlaces(known: readonly NodePlace[] | undefined, brokers: number): Promise<NodePlace[]> {
+async function choosePlaces(
+  known: readonly NodePlace[] | undefined,
+  brokers: number,
+  advertised: readonly number[] | undefined,
+): Promise<NodePlace[]> {
   const places: NodePlace[] = [];
   for (let node = 0; node < brokers; node++) {
     const before = known?.[node];
     const keep = before !== undefined && (await isFree(before.port)) && (await isFree(before.controllerPort));
-    places.push(keep ? before : { id: node + 1, port: await freePort(), controllerPort: await freePort() });
+    const port = keep ? before.port : await freePort();
+    const controllerPort = keep ? before.controllerPort : await freePort();
+    places.push({ id: node + 1, port, controllerPort, advertisedPort: advertised?.[node] ?? port });
   }
   return places;
 }
