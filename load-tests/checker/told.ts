@@ -70,10 +70,18 @@ function differences(order: OrderRow, { operation, body, final }: Told): string[
 /** In these an acknowledged void must at least have left its wish. */
 const MONEY_MAY_STAND = new Set(['processing', 'approved', 'in_doubt']);
 
-/** The first 128 bits of SHA-256 over the terminal and its number, as a UUID (001_orders.sql says so). */
-function traceHash(of: { terminal_id: string; batch_number: string; trace_number: string } | Operation): string {
+/** The first 128 bits of SHA-256 over live or test, the terminal and its number, as a UUID (001_orders.sql says so). */
+function traceHash(of: Pick<Operation, 'terminal_id' | 'livemode' | 'batch_number' | 'trace_number'>): string {
   const hex = createHash('sha256')
-    .update(['trace', uuidOf(of.terminal_id), of.batch_number.padStart(6, '0'), of.trace_number].join('\n'))
+    .update(
+      [
+        'trace',
+        of.livemode ? 'live' : 'test',
+        uuidOf(of.terminal_id),
+        of.batch_number.padStart(6, '0'),
+        of.trace_number,
+      ].join('\n'),
+    )
     .digest('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 }

@@ -252,5 +252,5 @@ function operationOf(world: Building, trace: string, answer: { http: number; bod
 }
 
 function traceHash(terminal: string, trace: string): string {
-  return createHash('sha256').update(['trace', terminal, '000001', trace].join('\n')).digest('hex').slice(0, 32);
+  return createHash('sha256').update(['trace', 'test', terminal, '000001', trace].join('\n')).digest('hex').slice(0, 32);
 }

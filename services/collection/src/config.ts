@@ -23,6 +23,8 @@ const schema = z.strictObject({
   /** Without a synchronous standby a lost disk loses acknowledged payments: production refuses to start unless accepted. */
   single_machine: z.literal('accepted').optional(),
   channels: channelsFileSchema.min(1),
+  /** The same card, amount and terminal again within this time, under another key: the terminal is asked; 0: never. */
+  duplicate_window_ms: z.int().min(0).max(600_000).default(0),
   control_database_url: z.url().optional(),
   log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });

@@ -14,6 +14,7 @@ import { openProvisioning } from './merchants/provision.ts';
 import { createCollectionMetrics } from './metrics.ts';
 import { openPayments } from './payments/core.ts';
 import { checkDatabase } from './startup-checks.ts';
+import { keepClean } from './workers/cleaner.ts';
 import { ensurePartitions, keepPartitions } from './workers/partitions.ts';
 import { runResolver } from './workers/resolver.ts';
 
@@ -43,10 +44,21 @@ await runService(logger, async (closing) => {
   const provisioning = openProvisioning({ knex, keys, directory, channels: new Set(channelModes.keys()) });
   const owner = `${config.instance}-${randomBytes(4).toString('hex')}`;
   const core = closing.add(
-    openPayments({ knex, databaseUrl: config.database_url, channels, vault, clock, owner, logger }),
+    openPayments({
+      knex,
+      databaseUrl: config.database_url,
+      channels,
+      vault,
+      clock,
+      owner,
+      logger,
+      duplicateWindowMs: config.duplicate_window_ms,
+      onOddAnswer: metrics.oddAnswer,
+    }),
   );
   metrics.watch(core, knex);
   closing.add(runResolver(core));
+  closing.add(keepClean(knex, failed('old keys could not be removed')));
 
   const ready = async () => void (await knex.raw('select 1 from orders limit 0'));
   const faces = { core, directory, provisioning, metrics, logger, adminToken: config.admin_token, ready };

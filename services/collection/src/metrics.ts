@@ -5,7 +5,9 @@ import type { PolicyEvent } from '@ballast/resilience';
 import { createMetrics, type Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { PaymentsCore } from './payments/core.ts';
+import { countOpenOrders } from './payments/leases.sql.ts';
 import { countInDoubt } from './payments/orders.sql.ts';
+import { countOpenCases } from './payments/persons.sql.ts';
 
 export type CollectionMetrics = ReturnType<typeof createCollectionMetrics>;
 
@@ -25,6 +27,10 @@ export function createCollectionMetrics(logger: Logger) {
     'channel',
     'operation',
     'state',
+  ]);
+  const oddAnswers = metrics.counter('ballast_odd_answers_total', "Late, strangers' and contradicting answers.", [
+    'channel',
+    'kind',
   ]);
   const transactions = metrics.duration('ballast_transaction_duration_seconds', 'Transactions and batch statements.', [
     'name',
@@ -62,6 +68,10 @@ export function createCollectionMetrics(logger: Logger) {
       calls.inc({ channel, operation, ...wordsOf(outcome) });
     },
 
+    oddAnswer(channel: string, kind: string): void {
+      oddAnswers.inc({ channel, kind });
+    },
+
     /** Gauges that are read when somebody looks. */
     watch(core: PaymentsCore, knex: Knex): void {
       let seen = { count: 0, oldestSeconds: 0 };
@@ -72,6 +82,20 @@ export function createCollectionMetrics(logger: Logger) {
       metrics.gauge('ballast_in_doubt_oldest_seconds', 'Age of the oldest order in doubt.', [], function () {
         this.set(seen.oldestSeconds);
       });
+      metrics.gauge('ballast_with_person', 'Attempts that wait for a person.', ['channel'], async function () {
+        this.reset();
+        for (const { channel, cases } of await countOpenCases(knex)) this.set({ channel }, Number(cases));
+      });
+      metrics.gauge(
+        'ballast_resolver_due',
+        'Orders that wait for the resolver.',
+        ['channel', 'work'],
+        async function () {
+          this.reset();
+          for (const { channel, work, orders } of await countOpenOrders(knex))
+            this.set({ channel, work }, Number(orders));
+        },
+      );
       metrics.gauge('ballast_commit_waiting_rows', 'Rows waiting for a group commit.', ['statement'], function () {
         this.set({ statement: 'accept' }, core.accept.stats().waiting);
         this.set({ statement: 'learn' }, core.learnt.stats().waiting);

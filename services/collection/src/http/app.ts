@@ -7,7 +7,9 @@ import type { CollectionMetrics } from '../metrics.ts';
 import type { PaymentsCore } from '../payments/core.ts';
 import { adminRoutes } from './admin-routes.ts';
 import { paymentsRoutes } from './payments-routes.ts';
+import { personsRoutes } from './persons-routes.ts';
 import { requireSignature } from './terminal-signature.ts';
+import { windowsRoutes } from './windows-routes.ts';
 
 export interface FacesOptions {
   readonly core: PaymentsCore;
@@ -35,10 +37,12 @@ export async function buildPublicFace({ core, directory, metrics, logger, tls }:
 }
 
 export async function buildInternalFace(options: FacesOptions): Promise<App> {
-  const { provisioning, metrics, logger, adminToken, ready } = options;
+  const { core, provisioning, metrics, logger, adminToken, ready } = options;
   // Its own request durations would blur those of the terminals: one histogram belongs to one face.
   const app = await createApp({ service: 'collection', logger });
   registerOperational(app, { registry: metrics.registry, ready });
   adminRoutes(app, provisioning, adminToken);
+  personsRoutes(app, core, adminToken);
+  windowsRoutes(app, core, adminToken);
   return app;
 }
