@@ -32,6 +32,11 @@ export function createCollectionMetrics(logger: Logger) {
     'channel',
     'kind',
   ]);
+  const refusedInbound = metrics.counter(
+    'ballast_inbound_refused_total',
+    'Requests refused (or that would have been) on the way in.',
+    ['kind', 'rule'],
+  );
   const transactions = metrics.duration('ballast_transaction_duration_seconds', 'Transactions and batch statements.', [
     'name',
     'level',
@@ -66,6 +71,10 @@ export function createCollectionMetrics(logger: Logger) {
       outcome: ChargeOutcome | InquiryOutcome | ReversalOutcome,
     ): void {
       calls.inc({ channel, operation, ...wordsOf(outcome) });
+    },
+
+    inbound(kind: 'refused' | 'would_refuse', rule: string): void {
+      refusedInbound.inc({ kind, rule });
     },
 
     oddAnswer(channel: string, kind: string): void {

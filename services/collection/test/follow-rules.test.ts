@@ -11,6 +11,7 @@ import { createLogger, createMetrics } from '@ballast/telemetry';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { followRules } from '../src/channels/follow-rules.ts';
 import { openChannels, type PolicyListener } from '../src/channels/open-channels.ts';
+import { openWayIn } from '../src/http/way-in.ts';
 import { createCollectionMetrics } from '../src/metrics.ts';
 
 const entries = channelsFileSchema.parse(
@@ -24,7 +25,9 @@ const control = await freshDatabase('follow_rules_control');
 const knex = openDatabase({ url: orders.url, applicationName: 'test', poolMax: 4 });
 const store = openControlStore({ url: control.url });
 const listeners: PolicyListener[] = [];
-const channels = openChannels({ entries, logger, metrics: createCollectionMetrics(logger), listeners });
+const collectionMetrics = createCollectionMetrics(logger);
+const channels = openChannels({ entries, logger, metrics: collectionMetrics, listeners });
+const wayIn = openWayIn(logger, collectionMetrics, { add: (opened: unknown) => opened as never });
 const bankA = channels.get('bank_a')?.policies ?? undefined;
 const bankB = channels.get('bank_b')?.policies ?? undefined;
 if (bankA === undefined || bankB === undefined) throw new Error('both channels were opened');
@@ -48,7 +51,18 @@ afterAll(async () => {
 
 function start(url: string | undefined, metrics = createMetrics('test')): Promise<ControlFollower> {
   const stateDir = mkdtempSync(join(tmpdir(), 'ballast-follow-rules-'));
-  return followRules({ url, instance: 'collection-1', stateDir, knex, channels, entries, listeners, logger, metrics });
+  return followRules({
+    url,
+    instance: 'collection-1',
+    stateDir,
+    knex,
+    channels,
+    entries,
+    listeners,
+    wayIn,
+    logger,
+    metrics,
+  });
 }
 
 async function seeing(channel = 'bank_a'): Promise<Change> {
@@ -168,4 +182,26 @@ test('overrides in force, the version and its source are metrics', async () => {
   expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="pay",service="test"} 1');
   expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="reversal",service="test"} 0');
   expect(text).toContain(`ballast_control_version{source="control",service="test"} ${version}`);
+});
+
+test('a limit per terminal holds for each terminal by itself, and goes when it is switched off', async () => {
+  const target = { kind: 'limiter', limiter: 'terminal' } as const;
+  const limit = { algorithm: 'counter', calls: 2, windowMs: 60_000 } as const;
+  const put = async (mode: 'enforce' | 'off') => {
+    const seen = await store.versionOf('limiter:terminal');
+    await store.putRules(
+      target,
+      { mode, scope: 'instance', limit, warmUpMs: 0 },
+      { author: 'ops', reason: 'a test', seen },
+    );
+  };
+  const admits = (terminal: string) => {
+    const admission = wayIn.inbound.admit({ interface: 'payments', merchant: 'm', terminal });
+    if (admission.kind === 'admitted') admission.leave();
+    return admission.kind;
+  };
+  await put('enforce');
+  expect([admits('a'), admits('a'), admits('a'), admits('b')]).toEqual(['admitted', 'admitted', 'refused', 'admitted']);
+  await put('off');
+  expect(admits('a')).toBe('admitted');
 });

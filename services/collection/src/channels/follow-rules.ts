@@ -16,6 +16,7 @@ import {
 } from '@ballast/resilience';
 import type { Logger, Metrics } from '@ballast/telemetry';
 import type { Knex } from 'knex';
+import type { WayIn } from '../http/way-in.ts';
 import { keepControlCopy, lastControlCopy } from './control-copy.sql.ts';
 import { builtInRules, type PolicyListener } from './open-channels.ts';
 
@@ -30,6 +31,8 @@ export interface FollowRulesOptions {
   readonly entries: readonly ChannelEntry[];
   /** Those of `openChannels`: a drill's end is heard there. */
   readonly listeners: PolicyListener[];
+  /** Takes the limiters of requests that come in. */
+  readonly wayIn: Pick<WayIn, 'apply'>;
   readonly logger: Logger;
   readonly metrics: Pick<Metrics, 'gauge'>;
 }
@@ -43,6 +46,7 @@ export async function followRules(options: FollowRulesOptions): Promise<ControlF
   function onChange(state: ControlState): void {
     const plans = policies.map((policy) => ({ policy, plan: planOf(policy, state) }));
     for (const { policy, plan } of plans) policy.apply(plan);
+    options.wayIn.apply(state);
     // A process that has just started has nothing to be nudged out of.
     for (const nudge of state.nudges) if (nudgedUpTo !== null && nudge.version > nudgedUpTo) nudgeAll(nudge);
     if (state.source === 'control') nudgedUpTo = Math.max(nudgedUpTo ?? 0, state.version);
@@ -61,7 +65,7 @@ export async function followRules(options: FollowRulesOptions): Promise<ControlF
     stateDir: options.stateDir,
     log: logger,
     onChange,
-    leases: (target) => policies.some((policy) => policy.target === target),
+    leases: (target) => target.startsWith('limiter:') || policies.some((policy) => policy.target === target),
     persist: (copy) => keepControlCopy(knex, copy),
     loadPersisted: () => lastControlCopy(knex),
   });

@@ -1,5 +1,6 @@
 // Collection's two faces. Public: terminals. Internal: health, metrics, provisioning. Built here, never listening.
 import { type App, createApp } from '@ballast/http';
+import type { Inbound } from '@ballast/resilience';
 import { type Logger, registerOperational } from '@ballast/telemetry';
 import type { Directory } from '../merchants/directory.ts';
 import type { Provisioning } from '../merchants/provision.ts';
@@ -13,6 +14,7 @@ import { windowsRoutes } from './windows-routes.ts';
 
 export interface FacesOptions {
   readonly core: PaymentsCore;
+  readonly inbound: Inbound;
   readonly directory: Directory;
   readonly provisioning: Provisioning;
   readonly metrics: CollectionMetrics;
@@ -29,10 +31,10 @@ const openapi = {
   description: 'What POS terminals call: take a payment, ask for its outcome, void it.',
 };
 
-export async function buildPublicFace({ core, directory, metrics, logger, tls }: FacesOptions): Promise<App> {
+export async function buildPublicFace({ core, inbound, directory, metrics, logger, tls }: FacesOptions): Promise<App> {
   const app = await createApp({ service: 'collection', logger, metrics, openapi, tls });
   app.decorateRequest('signedBy', null);
-  paymentsRoutes(app, core, requireSignature(directory, core.clock));
+  paymentsRoutes(app, { core, inbound, signed: requireSignature(directory, core.clock) });
   return app;
 }
 

@@ -11,6 +11,7 @@ import {
   voidRequestSchema,
 } from '@ballast/contracts';
 import { type App, problemReplies } from '@ballast/http';
+import type { Inbound } from '@ballast/resilience';
 import { childTraceparent } from '@ballast/telemetry';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
@@ -19,6 +20,7 @@ import type { PaymentsCore, Told } from '../payments/core.ts';
 import { findPayment, findPaymentByTrace } from '../payments/find-payment.ts';
 import { takePayment } from '../payments/take-payment.ts';
 import { voidPayment } from '../payments/void-payment.ts';
+import { admitted } from './admission.ts';
 
 const DEFAULT_DEADLINE_MS = 15_000;
 const LEAST_DEADLINE_MS = 2_000;
@@ -51,7 +53,14 @@ const moneyProblems = [
   'database_unavailable',
 ] as const;
 
-export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: FastifyRequest) => Promise<void>): void {
+export interface PaymentsRoutesOptions {
+  readonly core: PaymentsCore;
+  readonly inbound: Inbound;
+  /** The signature check, a preValidation hook. */
+  readonly signed: (request: FastifyRequest) => Promise<void>;
+}
+
+export function paymentsRoutes(app: App, { core, inbound, signed }: PaymentsRoutesOptions): void {
   app.post(
     '/v1/payments',
     {
@@ -78,9 +87,8 @@ export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: F
       },
     },
     async (request, reply) => {
-      const known = signedBy(request);
-      const told = await takePayment(core, { ...known, request: request.body, ...moneyTermsOf(request) });
-      return tell(reply, told);
+      const command = { ...signedBy(request), request: request.body, ...moneyTermsOf(request) };
+      return tell(reply, await admitted(inbound, 'payments', { request, reply }, () => takePayment(core, command)));
     },
   );
 
@@ -102,8 +110,8 @@ export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: F
     },
     async (request, reply) => {
       const { terminal, merchant } = signedBy(request);
-      const told = await voidPayment(core, { terminal, merchant, request: request.body, ...moneyTermsOf(request) });
-      return tell(reply, told);
+      const command = { terminal, merchant, request: request.body, ...moneyTermsOf(request) };
+      return tell(reply, await admitted(inbound, 'voids', { request, reply }, () => voidPayment(core, command)));
     },
   );
 
@@ -125,7 +133,9 @@ export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: F
     },
     async (request, reply) => {
       const orderId = uuidOf('ord', request.params.id) ?? '';
-      return tellFound(reply, await findPayment(core, signedBy(request).terminal, orderId));
+      const { terminal } = signedBy(request);
+      const find = () => findPayment(core, terminal, orderId);
+      return tellFound(reply, await admitted(inbound, 'lookup', { request, reply }, find));
     },
   );
 
@@ -147,7 +157,9 @@ export function paymentsRoutes(app: App, core: PaymentsCore, signed: (request: F
     },
     async (request, reply) => {
       const { batch_number: batch, trace_number: trace } = request.query;
-      return tellFound(reply, await findPaymentByTrace(core, signedBy(request).terminal, batch, trace));
+      const { terminal } = signedBy(request);
+      const find = () => findPaymentByTrace(core, terminal, batch, trace);
+      return tellFound(reply, await admitted(inbound, 'lookup', { request, reply }, find));
     },
   );
 }
