@@ -40,7 +40,7 @@ test('a delivery is answered with what became of it', async () => {
 test.each(['', 'Bearer', 'Bearer wrong', 'Bearer secret2', 'secret'])(
   'authorization "%s" is refused',
   async (header) => {
-    expect((await post('{"messages":[]}', header)).status).toBe(403);
+    expect((await post('{"messages":[]}', header)).status).toBe(401);
   },
 );
 

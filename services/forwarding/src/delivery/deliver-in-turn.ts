@@ -1,0 +1,132 @@
+// Delivers messages to one subscriber until it has them, or its feed has other plans. A failed delivery is unknown: it is
+// sent again as it is, and the consumer drops what it has.
+import type { DeliveryReply } from '@ballast/contracts';
+import type { Counter, Logger } from '@ballast/telemetry';
+import type { Signal } from '../signal.ts';
+import type { OutgoingMessage } from '../source/journal-row.ts';
+import type { Journal } from './journal.ts';
+import type { Rate } from './rate.ts';
+import { DeliveryFailed, type Sender } from './send-delivery.ts';
+
+export interface DeliveryCounters {
+  readonly events: Counter<'subscriber'>;
+  readonly failures: Counter<'subscriber'>;
+  readonly repeats: Counter<'subscriber'>;
+  readonly parked: Counter<'subscriber'>;
+}
+
+export interface DeliverOptions {
+  readonly subscriber: string;
+  readonly sender: Sender;
+  readonly journal: Journal;
+  readonly logger: Logger;
+  readonly counters: DeliveryCounters;
+  /** Wakes a waiting delivery when the feed has other plans. */
+  readonly changed: Signal;
+  readonly rate: Rate;
+}
+
+export interface Delivery {
+  /** True once everything was stored there and its gaps were filled as far as the journal can; false: `still` says no. */
+  deliver(messages: readonly OutgoingMessage[], still: () => boolean): Promise<boolean>;
+  /** Something else than a delivery failed. */
+  failed(error: unknown): void;
+  /** Null: the last delivery succeeded. */
+  failure(): { readonly since: string; readonly error: string } | null;
+  delivered(): number;
+  openGaps(): number;
+}
+
+const MOST_MESSAGES = 1_000;
+const FEWEST_MESSAGES = 10;
+/** Half of what a subscriber takes in one body; a journal row's text is nearly all of its message. */
+const MOST_BYTES = 8 * 1024 * 1024;
+const ENVELOPE_BYTES = 500;
+const FIRST_BACKOFF_MS = 100;
+const LONGEST_BACKOFF_MS = 5_000;
+/** Each round fills up to 1,000 gaps; what is still open is reported again with the next watermark. */
+const FILL_ROUNDS = 20;
+const COMPLAIN_EVERY_MS = 60_000;
+
+export function deliverInTurn(options: DeliverOptions): Delivery {
+  const { subscriber, sender, journal, logger, counters, changed, rate } = options;
+  let most = MOST_MESSAGES;
+  let backoff = FIRST_BACKOFF_MS;
+  let failing: { since: string; error: string } | null = null;
+  let delivered = 0;
+  let openGaps = 0;
+  let complainedAt = Number.NEGATIVE_INFINITY;
+
+  async function deliver(messages: readonly OutgoingMessage[], still: () => boolean): Promise<boolean> {
+    for (let at = 0; at < messages.length; ) {
+      if (!still()) return false;
+      const batch = firstFitting(messages, at, most);
+      try {
+        await fillGaps(await send(batch), still);
+        at += batch.length;
+      } catch (error) {
+        if (!still()) return false;
+        failed(error);
+        if (error instanceof DeliveryFailed && error.tooSlow) most = Math.max(FEWEST_MESSAGES, Math.ceil(most / 2));
+        await changed.wait(backoff * (0.5 + Math.random() / 2));
+        backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2);
+      }
+    }
+    return still();
+  }
+
+  async function send(batch: readonly OutgoingMessage[]): Promise<DeliveryReply> {
+    const reply = await sender.send(batch);
+    delivered += batch.length;
+    rate.add(batch.length);
+    counters.events.inc({ subscriber }, batch.length);
+    counters.repeats.inc({ subscriber }, reply.repeated);
+    counters.parked.inc({ subscriber }, reply.parked);
+    if (failing !== null)
+      logger.info({ subscriber, failing_since: failing.since }, 'subscriber takes deliveries again');
+    failing = null;
+    backoff = FIRST_BACKOFF_MS;
+    most = Math.min(MOST_MESSAGES, most * 2);
+    return reply;
+  }
+
+  async function fillGaps(first: DeliveryReply, still: () => boolean): Promise<void> {
+    let reply = first;
+    openGaps = reply.gaps.length;
+    for (let round = 0; openGaps > 0 && round < FILL_ROUNDS && still(); round++) {
+      const events = await journal.fill(reply.gaps);
+      if (events.length === 0) break;
+      for (let at = 0; at < events.length; ) {
+        const batch = firstFitting(events, at, most);
+        reply = await send(batch);
+        at += batch.length;
+      }
+      if (reply.gaps.length >= openGaps && round > 0) break; // no progress: the journal does not have them
+      openGaps = reply.gaps.length;
+    }
+    if (openGaps > 0 && performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
+      complainedAt = performance.now();
+      logger.error({ subscriber, gaps: openGaps, first: reply.gaps[0] }, 'the journal does not fill these gaps');
+    }
+  }
+
+  function failed(error: unknown): void {
+    counters.failures.inc({ subscriber });
+    const why = error instanceof Error ? error.message : String(error);
+    if (failing === null) logger.warn({ subscriber, reason: why }, 'delivery failed; it is tried again');
+    failing = { since: failing?.since ?? new Date().toISOString(), error: why };
+  }
+
+  return { deliver, failed, failure: () => failing, delivered: () => delivered, openGaps: () => openGaps };
+}
+
+function firstFitting(messages: readonly OutgoingMessage[], from: number, most: number): readonly OutgoingMessage[] {
+  let bytes = 0;
+  let to = from;
+  for (; to < messages.length && to - from < most; to++) {
+    const message = messages[to];
+    bytes += ENVELOPE_BYTES + (message?.kind === 'event' ? message.data.length : 0);
+    if (to > from && bytes > MOST_BYTES) break;
+  }
+  return messages.slice(from, to);
+}

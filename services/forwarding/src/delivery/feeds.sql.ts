@@ -1,0 +1,142 @@
+// Every statement on forwarding's own database.
+import type { Knex } from 'knex';
+import { formatLsn, parseLsn } from '../source/lsn.ts';
+import type { LogPosition } from './tail.ts';
+
+export type Wanted = 'on' | 'paused' | 'disabled';
+
+export interface StoredFeed {
+  readonly subscriber: string;
+  readonly wanted: Wanted;
+  readonly reading: 'log' | 'journal';
+  readonly position: LogPosition;
+  readonly frontier: number;
+  readonly snapshot: string;
+  readonly coveredAt: number | null;
+  readonly rebuildsAsked: number;
+  readonly rebuildsBegun: number;
+}
+
+export interface Lead {
+  readonly epoch: bigint;
+  readonly before: { readonly systemIdentifier: string; readonly timeline: number } | null;
+}
+
+/** Takes over a source whose slot this forwarder holds: nobody of an older epoch can write positions any more. */
+export async function takeLead(
+  knex: Knex,
+  source: string,
+  instance: string,
+  system: { readonly identifier: string; readonly timeline: number },
+): Promise<Lead> {
+  const { rows } = await knex.raw<{ rows: { epoch: bigint; was: string | null; was_timeline: number | null }[] }>(
+    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline) values (?, 1, ?, ?, ?)
+     on conflict (source) do update set epoch = l.epoch + 1, instance = excluded.instance, taken_at = clock_timestamp(),
+       system_identifier = excluded.system_identifier, timeline = excluded.timeline
+     returning epoch, old.system_identifier as was, old.timeline as was_timeline`,
+    [source, instance, system.identifier, system.timeline],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error('BUG: an upsert returned nothing');
+  const { epoch, was, was_timeline } = row;
+  return {
+    epoch,
+    before: was === null || was_timeline === null ? null : { systemIdentifier: was, timeline: was_timeline },
+  };
+}
+
+/** Makes the rows of subscribers seen for the first time: they start at the beginning of the journal. */
+export async function readFeeds(knex: Knex, source: string, subscribers: readonly string[]): Promise<StoredFeed[]> {
+  await knex.raw(
+    'insert into subscriber_feed (source, subscriber) select ?, unnest(?::text[]) on conflict do nothing',
+    [source, [...subscribers]],
+  );
+  const { rows } = await knex.raw<{
+    rows: {
+      subscriber: string;
+      wanted: Wanted;
+      reading: 'log' | 'journal';
+      lsn: string;
+      index_in_transaction: bigint;
+      frontier: string;
+      snapshot: string;
+      covered_at: Date | null;
+      rebuilds_asked: number;
+      rebuilds_begun: number;
+    }[];
+  }>(
+    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
+       rebuilds_asked, rebuilds_begun
+     from subscriber_feed where source = ? and subscriber = any(?::text[])`,
+    [source, [...subscribers]],
+  );
+  return rows.map((row) => ({
+    subscriber: row.subscriber,
+    wanted: row.wanted,
+    reading: row.reading,
+    position: { lsn: parseLsn(row.lsn), index: Number(row.index_in_transaction) },
+    frontier: parseLsn(row.frontier),
+    snapshot: row.snapshot,
+    coveredAt: row.covered_at?.getTime() ?? null,
+    rebuildsAsked: row.rebuilds_asked,
+    rebuildsBegun: row.rebuilds_begun,
+  }));
+}
+
+export type FeedProgress = Omit<StoredFeed, 'wanted' | 'rebuildsAsked' | 'coveredAt'> & { readonly coveredAt: number };
+
+/** What people want of a feed meanwhile. */
+export interface Wish {
+  readonly subscriber: string;
+  readonly wanted: Wanted;
+  readonly rebuildsAsked: number;
+}
+
+/** Stores how far each feed is, if this epoch still leads; empty: it does not. Locks the source's row in share mode. */
+export async function storeProgress(
+  knex: Knex,
+  source: string,
+  epoch: bigint,
+  feeds: readonly FeedProgress[],
+): Promise<Wish[]> {
+  const { rows } = await knex.raw<{ rows: { subscriber: string; wanted: Wanted; rebuilds_asked: number }[] }>(
+    `with lead as materialized (select source from source_lead where source = ? and epoch = ? for share)
+     update subscriber_feed f set reading = i.reading, lsn = i.lsn, index_in_transaction = i.index_in_transaction,
+       frontier = i.frontier, snapshot = i.snapshot, covered_at = to_timestamp(i.covered_at / 1000),
+       rebuilds_begun = i.rebuilds_begun, updated_at = clock_timestamp()
+     from lead, unnest(?::text[], ?::text[], ?::pg_lsn[], ?::bigint[], ?::pg_lsn[], ?::pg_snapshot[], ?::float8[], ?::int[])
+       as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, rebuilds_begun)
+     where f.source = lead.source and f.subscriber = i.subscriber
+     returning f.subscriber, f.wanted, f.rebuilds_asked`,
+    [
+      source,
+      epoch.toString(),
+      feeds.map((feed) => feed.subscriber),
+      feeds.map((feed) => feed.reading),
+      feeds.map((feed) => formatLsn(feed.position.lsn)),
+      feeds.map((feed) => feed.position.index),
+      feeds.map((feed) => formatLsn(feed.frontier)),
+      feeds.map((feed) => feed.snapshot),
+      feeds.map((feed) => feed.coveredAt),
+      feeds.map((feed) => feed.rebuildsBegun),
+    ],
+  );
+  return rows.map((row) => ({ subscriber: row.subscriber, wanted: row.wanted, rebuildsAsked: row.rebuilds_asked }));
+}
+
+/** For all sources; any instance may write it, the one that leads follows. False: no such subscriber. */
+export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted): Promise<boolean> {
+  const { rows } = await knex.raw<{ rows: unknown[] }>(
+    'update subscriber_feed set wanted = ? where subscriber = ? returning 1',
+    [wanted, subscriber],
+  );
+  return rows.length > 0;
+}
+
+export async function askForRebuild(knex: Knex, subscriber: string): Promise<boolean> {
+  const { rows } = await knex.raw<{ rows: unknown[] }>(
+    'update subscriber_feed set rebuilds_asked = rebuilds_asked + 1 where subscriber = ? returning 1',
+    [subscriber],
+  );
+  return rows.length > 0;
+}

@@ -1,0 +1,148 @@
+// Every statement that reads the journal, on plain `pg`, with every value as text. Reads only; locks nothing.
+//
+// A refill reads "what is not visible in snapshot A and is visible in snapshot B", partition by partition, a run of blocks
+// at a time: a bounded amount of work each, whatever the rows look like, and close to the order in which they were
+// written (the table is append-only). Where a partition begins to be of interest, the BRIN index on xid says.
+import type pg from 'pg';
+import { journalColumns } from '../source/journal-row.ts';
+import type { Snapshot } from './snapshot.ts';
+
+type Row = readonly (string | null)[];
+
+const columns = journalColumns.map((name) => `e.${name}`).join(', ');
+
+async function read(client: pg.ClientBase, text: string, values: unknown[]): Promise<Row[]> {
+  const { rows } = await client.query<(string | null)[]>({ text, values, rowMode: 'array', types: asText });
+  return rows;
+}
+
+const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => value };
+
+/** Read before the snapshot: whatever stands before these watermarks is visible in it. The newest of each node. */
+export async function readWatermarks(client: pg.ClientBase): Promise<{ node: string; value: string }[]> {
+  const rows = await read(
+    client,
+    'select distinct on (node) node, value from journal_watermark order by node, id desc',
+    [],
+  );
+  return rows.map(([node, value]) => ({ node: node ?? '', value: value ?? '' }));
+}
+
+export async function readSnapshot(client: pg.ClientBase): Promise<{ text: string; at: number }> {
+  const [row] = await read(
+    client,
+    'select pg_current_snapshot(), (extract(epoch from clock_timestamp()) * 1000)::float8',
+    [],
+  );
+  return { text: row?.[0] ?? '', at: Number(row?.[1]) };
+}
+
+/** Read after the snapshot: everything visible in it was committed before this position. */
+export async function readInsertLsn(client: pg.ClientBase): Promise<string> {
+  const [row] = await read(client, 'select pg_current_wal_insert_lsn()', []);
+  return row?.[0] ?? '';
+}
+
+export interface Stretch {
+  /** Quoted as needed. */
+  readonly partition: string;
+  readonly fromBlock: number;
+  readonly toBlock: number;
+}
+
+/** The blocks that may hold rows of transactions from `xid` on. Index: order_event_xid (BRIN) of each partition. */
+export async function readStretches(client: pg.ClientBase, xid: number): Promise<Stretch[]> {
+  const rows = await read(
+    client,
+    `select p.name, f.block, p.blocks
+     from (${partitions}) p
+     join (
+       select tableoid as id, (min(ctid)::text::point)[0]::bigint as block from order_event where xid >= $1 group by tableoid
+     ) f using (id)
+     order by p.name`,
+    [xid],
+  );
+  return rows.map(stretchOf);
+}
+
+/** All of it, without looking first. */
+export async function readWholeStretches(client: pg.ClientBase): Promise<Stretch[]> {
+  return (await read(client, `select name, 0, blocks from (${partitions}) p order by name`, [])).map(stretchOf);
+}
+
+const partitions = `select i.inhrelid as id, i.inhrelid::regclass::text as name,
+  pg_relation_size(i.inhrelid) / current_setting('block_size')::int as blocks
+  from pg_inherits i where i.inhparent = 'order_event'::regclass`;
+
+function stretchOf([name, from, to]: Row): Stretch {
+  return { partition: name ?? '', fromBlock: Number(from), toBlock: Number(to) };
+}
+
+/** Lets the BRIN index know of what was appended since the last vacuum, where this role may: else those blocks are read. */
+export async function summarizeXids(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    `select brin_summarize_new_values(x.indexrelid)
+     from pg_inherits i
+     join pg_index x on x.indrelid = i.inhrelid
+     join pg_class c on c.oid = x.indexrelid
+     join pg_am m on m.oid = c.relam and m.amname = 'brin'
+     where i.inhparent = 'order_event'::regclass and has_table_privilege(i.inhrelid, 'maintain')`,
+  );
+}
+
+/** Rows of these blocks that `since` does not see and `until` does, as they stand. A scan of that range of tids. */
+export async function readBlocks(
+  client: pg.ClientBase,
+  stretch: Stretch,
+  since: Snapshot,
+  until: Snapshot,
+): Promise<Row[]> {
+  return read(
+    client,
+    `select ${columns} from ${stretch.partition} e
+     where ctid >= $1::tid and ctid < $2::tid
+       and xid >= $3 and (xid >= $4 or not pg_visible_in_snapshot(xid::text::xid8, $5::pg_snapshot))
+       and xid < $6 and (xid < $7 or pg_visible_in_snapshot(xid::text::xid8, $8::pg_snapshot))`,
+    [
+      `(${stretch.fromBlock},0)`,
+      `(${stretch.toBlock},0)`,
+      since.xmin,
+      since.xmax,
+      since.text,
+      until.xmax,
+      until.xmin,
+      until.text,
+    ],
+  );
+}
+
+export interface Gap {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly after_version: number;
+  readonly before_version: number;
+}
+
+/** The versions between, order by order. Index: the primary key; the bounds on order_id prune the partitions. */
+export async function readGaps(client: pg.ClientBase, gaps: readonly Gap[], limit: number): Promise<Row[]> {
+  const orders = gaps.map((gap) => gap.order_id).sort();
+  return read(
+    client,
+    `select ${columns}
+     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) as g(merchant_id, order_id, after_version, before_version)
+     join order_event e on e.merchant_id = g.merchant_id and e.order_id = g.order_id
+       and e.version > g.after_version and e.version < g.before_version
+     where e.order_id >= $5::uuid and e.order_id <= $6::uuid
+     order by e.order_id, e.version
+     limit $7`,
+    [
+      gaps.map((gap) => gap.merchant_id),
+      gaps.map((gap) => gap.order_id),
+      gaps.map((gap) => gap.after_version),
+      gaps.map((gap) => gap.before_version),
+      orders[0],
+      orders[orders.length - 1],
+      limit,
+    ],
+  );
+}

@@ -1,0 +1,155 @@
+// The journal as the durable buffer: whatever a feed did not get from the log, it reads here.
+import type { Watermark } from '@ballast/contracts';
+import pg from 'pg';
+import type { OutgoingEvent } from '../source/journal-row.ts';
+import { journalColumns, journalRowReader, rfc3339 } from '../source/journal-row.ts';
+import {
+  type Gap,
+  readBlocks,
+  readGaps,
+  readSnapshot,
+  readStretches,
+  readWatermarks,
+  readWholeStretches,
+  type Stretch,
+  summarizeXids,
+} from './journal.sql.ts';
+import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
+
+export interface Piece {
+  readonly events: readonly OutgoingEvent[];
+  readonly blocksLeft: number;
+}
+
+export interface Refill {
+  /** Everything visible in it was handed out once the pieces are through. */
+  readonly until: Snapshot;
+  /** The source's time just after it was taken. */
+  readonly at: number;
+  readonly blocks: number;
+  /** One is read ahead while the last one is delivered. */
+  pieces(): AsyncGenerator<Piece>;
+  /** True of the source once the pieces are through. */
+  readonly watermarks: readonly Watermark[];
+}
+
+export interface Journal {
+  /** What is not visible in `since`; the order of one order's events is almost always ascending, not always. */
+  refill(since: Snapshot): Promise<Refill>;
+  /** Of each order's gap what there is, at most MAX_FILL in all. */
+  fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
+  close(): Promise<void>;
+}
+
+export interface JournalOptions {
+  readonly source: string;
+  readonly connectionString: string;
+  readonly applicationName: string;
+  readonly generation: number;
+}
+
+const MAX_CONNECTIONS = 3;
+const CONNECT_TIMEOUT_MS = 3_000;
+const STATEMENT_TIMEOUT_MS = 30_000;
+/** 128 blocks of 8 kB hold about a thousand events; where few of them match, more blocks are read at a time. */
+const FIRST_BLOCKS = 128;
+const MOST_BLOCKS = 1_024;
+const WANTED_ROWS = 1_000;
+const MAX_FILL = 5_000;
+const SUMMARIZE_EVERY_MS = 10_000;
+
+export function openJournal({ source, connectionString, applicationName, generation }: JournalOptions): Journal {
+  const pool = new pg.Pool({
+    connectionString,
+    application_name: applicationName,
+    max: MAX_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // Statistics know nothing of the newest rows, and a run of blocks or a BRIN range is always right here.
+    options: `-c TimeZone=UTC -c DateStyle=ISO -c enable_seqscan=off -c jit=off -c statement_timeout=${STATEMENT_TIMEOUT_MS}`,
+  });
+  pool.on('error', () => undefined); // an idle connection was lost; the next query makes another or fails itself
+  const rowOf = journalRowReader(source, journalColumns);
+  let summarizedAt = Number.NEGATIVE_INFINITY;
+
+  async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await pool.connect();
+    let broken = true;
+    try {
+      const result = await work(client);
+      broken = false;
+      return result;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  async function refill(since: Snapshot): Promise<Refill> {
+    return withClient(async (client) => {
+      const watermarks = await readWatermarks(client);
+      const { text, at } = await readSnapshot(client);
+      const until = parseSnapshot(text);
+      if (performance.now() - summarizedAt > SUMMARIZE_EVERY_MS) {
+        summarizedAt = performance.now();
+        await summarizeXids(client);
+      }
+      const whole = since.text === SEES_NOTHING.text;
+      const stretches = whole ? await readWholeStretches(client) : await readStretches(client, since.xmin);
+      return {
+        until,
+        at,
+        blocks: stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0),
+        pieces: () => pieces(stretches, since, until),
+        watermarks: watermarks.map(({ node, value }) => ({
+          kind: 'watermark' as const,
+          source,
+          generation,
+          node,
+          value: rfc3339(value),
+        })),
+      };
+    });
+  }
+
+  async function* pieces(stretches: readonly Stretch[], since: Snapshot, until: Snapshot): AsyncGenerator<Piece> {
+    let left = stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0);
+    let size = FIRST_BLOCKS;
+    const runs = function* (): Generator<Stretch> {
+      for (const { partition, fromBlock, toBlock } of stretches)
+        for (let from = fromBlock; from < toBlock; ) {
+          const to = Math.min(toBlock, from + size);
+          yield { partition, fromBlock: from, toBlock: to };
+          from = to;
+        }
+    };
+    const readRun = (run: Stretch) => {
+      const rows = withClient((client) => readBlocks(client, run, since, until));
+      rows.catch(() => undefined); // seen where it is awaited, unless the reader has left by then
+      return rows;
+    };
+    const order = runs();
+    let next = order.next();
+    let reading = next.done ? undefined : readRun(next.value);
+    while (reading !== undefined && !next.done) {
+      const rows = await reading;
+      left -= next.value.toBlock - next.value.fromBlock;
+      size =
+        rows.length < WANTED_ROWS / 2
+          ? Math.min(MOST_BLOCKS, size * 2)
+          : rows.length > WANTED_ROWS
+            ? FIRST_BLOCKS
+            : size;
+      next = order.next();
+      reading = next.done ? undefined : readRun(next.value);
+      if (rows.length > 0) yield { events: rows.map((row) => rowOf(row).message), blocksLeft: left };
+    }
+  }
+
+  return {
+    refill,
+    fill: async (gaps) => {
+      const rows = await withClient((client) => readGaps(client, gaps, MAX_FILL));
+      return rows.map((row) => rowOf(row).message);
+    },
+    close: () => pool.end(),
+  };
+}

@@ -1,0 +1,16 @@
+// Snapshots of the source database, as `pg_current_snapshot()` prints them: `xmin:xmax:xip_list`. Every transaction below
+// xmin is finished; those from xmax on, and those in the list, were not.
+export interface Snapshot {
+  readonly text: string;
+  readonly xmin: number;
+  readonly xmax: number;
+}
+
+/** Sees nothing: everything is still to be delivered. */
+export const SEES_NOTHING: Snapshot = { text: '1:1:', xmin: 1, xmax: 1 };
+
+export function parseSnapshot(text: string): Snapshot {
+  const [xmin, xmax] = text.split(':');
+  if (xmin === undefined || xmax === undefined) throw new Error(`BUG: not a snapshot: ${text}`);
+  return { text, xmin: Number(xmin), xmax: Number(xmax) };
+}

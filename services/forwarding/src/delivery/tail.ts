@@ -1,0 +1,158 @@
+// The last stretch of one source's log, in memory, shared by all its feeds: each keeps a cursor into it. Bounded by bytes;
+// what every reading feed has passed is let go from the front when room is needed. When a feed that is still reading
+// stands at the front of a full tail, there is no room, and the log reader waits.
+//
+// A feed that reads the journal instead comes back by a snapshot of the database (see `join`): everything let go, and
+// everything committed before the log reader's first position, must be finished in it.
+
+import { openSignal, type Signal } from '../signal.ts';
+import type { OutgoingMessage } from '../source/journal-row.ts';
+
+export interface LogPosition {
+  /** Where the commit record begins. Transactions share no position; events of one transaction do. */
+  readonly lsn: number;
+  /** Counts the messages of the transaction, from 0. */
+  readonly index: number;
+}
+
+export interface TailEntry extends LogPosition {
+  /** 0: of no interest to `join` (watermarks). */
+  readonly xid: number;
+  /** Source's clock, ms. */
+  readonly committedAt: number;
+  /** Our monotonic clock, ms. */
+  readonly receivedAt: number;
+  readonly bytes: number;
+  readonly message: OutgoingMessage;
+}
+
+export interface Tail {
+  push(entry: TailEntry): void;
+  /** Nothing before `lsn` is still to come. */
+  progress(lsn: number): void;
+  /** From the cursor on, at most so many; may be empty. */
+  take(cursor: number, most: number, mostBytes: number): readonly TailEntry[];
+  /** Entries from the cursor to the end. */
+  pending(cursor: number): number;
+  /**
+   * The cursor from which a feed goes on that has everything visible in a snapshot with this xmin. Undefined: the tail
+   * does not reach back far enough; later it will.
+   */
+  join(xmin: number): number | undefined;
+  /** The first entry that is kept. */
+  begin(): number;
+  /** The last entry before the cursor. */
+  positionBefore(cursor: number): LogPosition;
+  /** Everything in the log before it is before the cursor. */
+  frontier(cursor: number): number;
+  /** How long nothing was heard from the server, ms; 0 while it speaks as often as it should. */
+  silentMs(): number;
+  isFull(): boolean;
+  /** Cursors that still read here hold their entries. */
+  readonly cursors: Set<{ readonly cursor: number }>;
+  readonly grew: Signal;
+  /** Called when there is room again; also after a cursor moved or was removed. */
+  onRoom(listener: () => void): void;
+  /** To be called when a cursor moved or was removed. */
+  released(): void;
+}
+
+export interface TailOptions {
+  readonly maxBytes: number;
+  readonly maxEntries: number;
+  /** Where the reading of the log began. */
+  readonly start: number;
+  /** A transaction id given out after the log reader had its slot: everything before `start` is older. */
+  readonly barrierXid: number;
+}
+
+const COMPACT_AFTER = 4_096;
+/** The log reader asks an idle server every second how far it is. */
+const EXPECTED_EVERY_MS = 2_500;
+
+export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOptions): Tail {
+  let entries: TailEntry[] = [];
+  /** Index in `entries` of the first one kept, and its cursor. */
+  let head = 0;
+  let first = 0;
+  let bytes = 0;
+  let through = start;
+  let heardAt = performance.now();
+  let letGoXid = barrierXid;
+  let letGo: LogPosition = { lsn: start, index: -1 };
+  let onRoom: () => void = () => undefined;
+  const cursors = new Set<{ readonly cursor: number }>();
+  const grew = openSignal();
+
+  const count = () => entries.length - head;
+  const isOver = () => bytes > maxBytes || count() > maxEntries;
+  const at = (cursor: number) => entries[head + cursor - first];
+
+  function makeRoom(): void {
+    let slowest = first + count();
+    for (const { cursor } of cursors) slowest = Math.min(slowest, cursor);
+    while (isOver() && first < slowest) {
+      const entry = entries[head++];
+      if (entry === undefined) throw new Error('BUG: nothing to let go');
+      first++;
+      bytes -= entry.bytes;
+      letGo = entry;
+      if (entry.xid > letGoXid) letGoXid = entry.xid;
+    }
+    if (head > COMPACT_AFTER) {
+      entries = entries.slice(head);
+      head = 0;
+    }
+  }
+
+  return {
+    cursors,
+    grew,
+    push: (entry) => {
+      entries.push(entry);
+      bytes += entry.bytes;
+      if (isOver()) makeRoom();
+      grew.notify();
+    },
+    progress: (lsn) => {
+      through = lsn;
+      heardAt = performance.now();
+    },
+    take: (cursor, most, mostBytes) => {
+      const taken: TailEntry[] = [];
+      let size = 0;
+      for (let entry = at(cursor); entry !== undefined && taken.length < most; entry = at(cursor + taken.length)) {
+        size += entry.bytes;
+        if (taken.length > 0 && size > mostBytes) break;
+        taken.push(entry);
+      }
+      return taken;
+    },
+    pending: (cursor) => first + count() - cursor,
+    join: (xmin) => {
+      if (letGoXid >= xmin) return undefined;
+      let cursor = first;
+      for (let entry = at(cursor); entry !== undefined && entry.xid < xmin; entry = at(++cursor));
+      return cursor;
+    },
+    begin: () => first,
+    positionBefore: (cursor) => (cursor > first ? (at(cursor - 1) ?? letGo) : letGo),
+    frontier: (cursor) => at(cursor)?.lsn ?? through,
+    silentMs: () => {
+      const silent = performance.now() - heardAt;
+      return silent < EXPECTED_EVERY_MS ? 0 : silent;
+    },
+    isFull: isOver,
+    onRoom: (listener) => {
+      onRoom = listener;
+    },
+    released: () => {
+      makeRoom();
+      if (!isOver()) onRoom();
+    },
+  };
+}
+
+export function isAfter(entry: LogPosition, position: LogPosition): boolean {
+  return entry.lsn > position.lsn || (entry.lsn === position.lsn && entry.index > position.index);
+}

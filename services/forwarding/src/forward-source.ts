@@ -1,0 +1,297 @@
+// Forwards one source for as long as the process lives. Only the holder of the replication slot forwards; a second
+// forwarder is a standby that asks for the slot until it is free.
+//
+//   connect → check → slot → lead (read the log, feed subscribers, beat, settle) → on any error: again
+//
+// What is confirmed to the slot, twice a second: everything before the least frontier of the feeds that read the log,
+// after it was stored. A feed that reads the journal holds nothing back: its stored snapshot says what it lacks.
+import type { Knex } from '@ballast/database';
+import type { Logger } from '@ballast/telemetry';
+import pg from 'pg';
+import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
+import { type Checkpoint, type Feed, type FeedStatus, openFeed } from './delivery/feed.ts';
+import { readFeeds, type StoredFeed, storeProgress, takeLead } from './delivery/feeds.sql.ts';
+import { openJournal } from './delivery/journal.ts';
+import type { Subscriber } from './delivery/send-delivery.ts';
+import { parseSnapshot, SEES_NOTHING } from './delivery/snapshot.ts';
+import { openTail, type Tail } from './delivery/tail.ts';
+import { openSignal } from './signal.ts';
+import { ensureSlot } from './source/ensure-slot.ts';
+import { fillTail } from './source/fill-tail.ts';
+import { type Beat, connectSource, openHeartbeat } from './source/heartbeat.ts';
+import { type LogReader, openLogReader } from './source/log-reader.ts';
+import { parseLsn } from './source/lsn.ts';
+import { findMisconfiguration, hasSlotCap, readGeneration, readSlot, takeXid } from './source/source.sql.ts';
+
+export interface Source {
+  readonly name: string;
+  readonly database_url: string;
+  readonly slot: string;
+  readonly publication: string;
+}
+
+export interface ForwardOptions {
+  readonly source: Source;
+  readonly instance: string;
+  readonly subscribers: readonly Subscriber[];
+  /** Forwarding's own database. */
+  readonly knex: Knex;
+  readonly logger: Logger;
+  readonly counters: DeliveryCounters;
+}
+
+export interface SourceStatus {
+  readonly source: string;
+  readonly state: 'connecting' | 'standby' | 'leading' | 'misconfigured' | 'waiting';
+  readonly since: string;
+  readonly reason: string | null;
+  readonly received_events: number;
+  readonly tail_events: number;
+  readonly retained_bytes: number | null;
+  readonly safe_bytes: number | null;
+  readonly slot_status: string | null;
+  readonly last_beat: string | null;
+}
+
+export interface Forwarding {
+  status(): SourceStatus;
+  feeds(): FeedStatus[];
+  /** Looks at once what people want, instead of within half a second. */
+  nudge(): void;
+  close(): Promise<void>;
+}
+
+class Misconfigured extends Error {}
+class LeadLost extends Error {}
+
+const SLOT_IN_USE = '55006';
+const SLOT_MISSING = '42704';
+/** A standby takes over within 2 s of a crash. */
+const STANDBY_RETRY_MS = 500;
+const RETRY_MS = 1_000;
+const MISCONFIGURED_RETRY_MS = 5_000;
+const BEAT_MS = 1_000;
+const SETTLE_MS = 500;
+const WATCH_MS = 200;
+/** The tail's room: about 27,000 events of 1.2 kB. */
+const TAIL_BYTES = 32 * 1024 * 1024;
+const TAIL_ENTRIES = 40_000;
+/** A feed for which a full tail has waited this long, or the slot has kept this much, goes on from the journal. */
+const HOLD_MS = 3_000;
+const HOLD_BYTES = 48 * 1024 * 1024;
+/** Kept until the slowest feed has passed them; feeds that far behind are cut loose long before. */
+const MAX_CHECKPOINTS = 120;
+
+export function forwardSource(options: ForwardOptions): Forwarding {
+  const { source, instance, subscribers, knex, counters } = options;
+  const logger = options.logger.child({ source: source.name });
+  const applicationName = `${instance} ${source.name}`;
+  const nudged = openSignal();
+  const closing = Promise.withResolvers<void>();
+  let closed = false;
+  let state: SourceStatus['state'] = 'connecting';
+  let since = new Date();
+  let reason: string | null = null;
+  let receivedEvents = 0;
+  let lastBeat: Beat | undefined;
+  let beatAt: Date | undefined;
+  let feeds: readonly Feed[] = [];
+  let tailNow: Tail | undefined;
+
+  function become(next: SourceStatus['state'], why: string | null): void {
+    if (next === state && why === reason) return;
+    state = next;
+    reason = why;
+    since = new Date();
+    const level = next === 'misconfigured' ? 'error' : next === 'waiting' ? 'warn' : 'info';
+    logger[level]({ state, reason }, 'source state');
+  }
+
+  async function run(): Promise<void> {
+    while (!closed) {
+      try {
+        await lead();
+      } catch (error) {
+        if (!closed) await pause(error);
+      }
+    }
+  }
+
+  async function pause(error: unknown): Promise<void> {
+    const code = error instanceof pg.DatabaseError ? error.code : undefined;
+    const why = error instanceof Error ? error.message : String(error);
+    if (error instanceof Misconfigured) become('misconfigured', why);
+    else if (code === SLOT_IN_USE) become('standby', 'another forwarder holds the slot');
+    else become('waiting', why);
+    const waitMs =
+      error instanceof Misconfigured ? MISCONFIGURED_RETRY_MS : code === SLOT_IN_USE ? STANDBY_RETRY_MS : RETRY_MS;
+    if (code !== SLOT_MISSING) await Promise.race([nudged.wait(waitMs), closing.promise]);
+  }
+
+  async function lead(): Promise<void> {
+    await using opened = new AsyncDisposableStack();
+    const client = opened.adopt(await connectSource(source.database_url, applicationName), (it) => it.end());
+    await check(client);
+    await ensureSlot(client, source.slot, logger);
+    const intake = fillTail(source.name, () => receivedEvents++);
+    const reader = opened.adopt(
+      await openLogReader({
+        connectionString: source.database_url,
+        applicationName,
+        slot: source.slot,
+        publication: source.publication,
+        onMessage: intake.onMessage,
+        onProgress: intake.onProgress,
+      }),
+      (it) => it.close(),
+    );
+    const start = await takeOver(client, reader);
+    const tail = openTail({ maxBytes: TAIL_BYTES, maxEntries: TAIL_ENTRIES, ...start });
+    const journal = opened.adopt(
+      openJournal({
+        source: source.name,
+        connectionString: source.database_url,
+        applicationName,
+        generation: start.generation,
+      }),
+      (it) => it.close(),
+    );
+    let clockOffset = 0;
+    const now = () => Date.now() + clockOffset;
+    feeds = start.stored.map(({ feed, startsInLog }) => {
+      const subscriber = subscribers.find(({ name }) => name === feed.subscriber);
+      if (subscriber === undefined) throw new Error('BUG: a feed without its subscriber');
+      return openFeed({ subscriber, stored: feed, startsInLog, tail, journal, logger, counters, now });
+    });
+    opened.defer(async () => {
+      await Promise.all(feeds.map((feed) => feed.close()));
+      // The last positions, so that a restart repeats little; without them it repeats more.
+      await settle(reader, start.epoch).catch(() => undefined);
+      feeds = [];
+      tailNow = undefined;
+    });
+    tailNow = tail;
+    intake.begin(tail, start.generation, reader);
+    become('leading', null);
+
+    const beat = openHeartbeat({ client, node: source.name, slot: source.slot, publication: source.publication });
+    const checkpoints: Checkpoint[] = [];
+    const beating = repeat(BEAT_MS, async () => {
+      lastBeat = await beat();
+      beatAt = new Date();
+      clockOffset = lastBeat.clockOffset;
+      checkpoints.push(lastBeat.checkpoint);
+      if (checkpoints.length > MAX_CHECKPOINTS) checkpoints.shift();
+      if (lastBeat.misconfigured !== null) throw new Misconfigured(lastBeat.misconfigured);
+    });
+    const settling = repeat(SETTLE_MS, async () => {
+      for (const feed of feeds) feed.keep(checkpoints);
+      await settle(reader, start.epoch);
+    });
+    const watching = repeat(WATCH_MS, async () => release(tail, checkpoints[checkpoints.length - 1]));
+    await Promise.race([reader.ended, beating, settling, watching, closing.promise]);
+  }
+
+  async function check(client: pg.ClientBase): Promise<void> {
+    const wrong = await findMisconfiguration(client, source.publication);
+    if (wrong !== null) throw new Misconfigured(wrong);
+    if (!(await hasSlotCap(client)))
+      throw new Misconfigured('max_slot_wal_keep_size is unlimited: a dead forwarder would fill the payment disk');
+  }
+
+  /** After the slot is ours: what its position, and the stored ones, are worth. */
+  async function takeOver(client: pg.ClientBase, reader: LogReader) {
+    const barrierXid = await takeXid(client);
+    const slot = await readSlot(client, source.slot);
+    const start = parseLsn(slot?.confirmed ?? '0/0');
+    const generation = await readGeneration(client);
+    const { epoch, before } = await takeLead(knex, source.name, instance, reader.system);
+    const stored = await readFeeds(
+      knex,
+      source.name,
+      subscribers.map(({ name }) => name),
+    );
+    const sameCluster = before === null || before.systemIdentifier === reader.system.identifier;
+    const sameTimeline = before === null || before.timeline === reader.system.timeline;
+    return {
+      start,
+      barrierXid,
+      generation,
+      epoch,
+      stored: stored.map((feed) => {
+        const inLog = sameCluster && feed.reading === 'log' && feed.wanted === 'on' && feed.frontier >= start;
+        // A snapshot of another history, or from the future of a restored database, says nothing about this one.
+        const known = sameCluster && (sameTimeline || inLog) && parseSnapshot(feed.snapshot).xmax <= barrierXid + 1;
+        return { feed: known ? feed : startedOver(feed), startsInLog: inLog && known };
+      }),
+    };
+  }
+
+  function startedOver(feed: StoredFeed): StoredFeed {
+    logger.warn(
+      { subscriber: feed.subscriber },
+      'the source has another history: the whole journal is delivered again',
+    );
+    return { ...feed, reading: 'journal', snapshot: SEES_NOTHING.text };
+  }
+
+  /** Stores how far every feed is, and only then confirms it to the slot. */
+  async function settle(reader: LogReader, epoch: bigint): Promise<void> {
+    let safe = reader.received();
+    const progress = feeds.map((feed) => feed.progress());
+    for (const { reading, frontier } of progress) if (reading === 'log') safe = Math.min(safe, frontier);
+    try {
+      const wishes = await storeProgress(knex, source.name, epoch, progress);
+      if (wishes.length < progress.length) throw new LeadLost('another forwarder has taken over');
+      reader.confirm(safe);
+      for (const wish of wishes) feeds.find((feed) => feed.subscriber === wish.subscriber)?.follow(wish);
+    } catch (error) {
+      if (error instanceof LeadLost) throw error;
+      // Deliveries go on; the slot keeps what is not stored, up to its cap, and past that the journal has it.
+      logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'positions could not be stored');
+    }
+  }
+
+  function release(tail: Tail, newest: Checkpoint | undefined): void {
+    for (const feed of feeds) {
+      const frontier = feed.frontier();
+      if (frontier === undefined) continue;
+      if (tail.isFull() && feed.waitingMs() > HOLD_MS) feed.cutLoose(`it held a full tail for ${HOLD_MS} ms`);
+      else if (newest !== undefined && newest.lsn - frontier > HOLD_BYTES)
+        feed.cutLoose(`it held ${HOLD_BYTES} bytes of the log`);
+    }
+  }
+
+  /** Again and again, until the lead ends; rejects with the first error. */
+  async function repeat(everyMs: number, work: () => Promise<void>): Promise<void> {
+    const led = since;
+    while (!closed && led === since) {
+      await work();
+      await nudged.wait(everyMs);
+    }
+  }
+
+  const running = run();
+  return {
+    status: () => ({
+      source: source.name,
+      state,
+      since: since.toISOString(),
+      reason,
+      received_events: receivedEvents,
+      tail_events: tailNow?.pending(tailNow.begin()) ?? 0,
+      retained_bytes: lastBeat?.slot ? Number(lastBeat.slot.retained_bytes) : null,
+      safe_bytes: lastBeat?.slot?.safe_bytes == null ? null : Number(lastBeat.slot.safe_bytes),
+      slot_status: lastBeat?.slot?.wal_status ?? null,
+      last_beat: beatAt?.toISOString() ?? null,
+    }),
+    feeds: () => feeds.map((feed) => feed.status()),
+    nudge: () => nudged.notify(),
+    close: async () => {
+      closed = true;
+      closing.resolve();
+      nudged.notify();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,70 @@
+// What a scrape shows of forwarding, read from its state at that moment.
+import type { Metrics } from '@ballast/telemetry';
+import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
+import type { Forwarding } from './forward-source.ts';
+
+export function deliveryCounters(metrics: Metrics): DeliveryCounters {
+  const subscriber = ['subscriber'] as const;
+  return {
+    events: metrics.counter(
+      'ballast_forwarding_events_total',
+      'Messages that a subscriber has acknowledged.',
+      subscriber,
+    ),
+    failures: metrics.counter(
+      'ballast_forwarding_failures_total',
+      'Deliveries that failed and are tried again.',
+      subscriber,
+    ),
+    repeats: metrics.counter('ballast_forwarding_repeats_total', 'Events that a subscriber had already.', subscriber),
+    parked: metrics.counter('ballast_forwarding_parked_total', 'Events that a subscriber could not apply.', subscriber),
+  };
+}
+
+const sourceStates = ['connecting', 'standby', 'leading', 'misconfigured', 'waiting'] as const;
+const feedStates = ['live', 'catching_up', 'failing', 'paused', 'disabled'] as const;
+
+export function registerForwardingMetrics(metrics: Metrics, sources: readonly Forwarding[]): void {
+  const feeds = () =>
+    sources.flatMap((source) => source.feeds().map((feed) => ({ source: source.status().source, feed })));
+  const labels = ['source', 'subscriber'] as const;
+  metrics.gauge('ballast_forwarding_lag_seconds', 'Age of the oldest event not delivered.', labels, function () {
+    this.reset();
+    for (const { source, feed } of feeds()) this.set({ source, subscriber: feed.subscriber }, feed.lag_seconds);
+  });
+  metrics.gauge('ballast_forwarding_pending_events', 'Events known and not delivered.', labels, function () {
+    this.reset();
+    for (const { source, feed } of feeds()) this.set({ source, subscriber: feed.subscriber }, feed.pending_events);
+  });
+  metrics.gauge(
+    'ballast_forwarding_open_gaps',
+    'Orders that wait for an event the journal lacks.',
+    labels,
+    function () {
+      this.reset();
+      for (const { source, feed } of feeds()) this.set({ source, subscriber: feed.subscriber }, feed.open_gaps);
+    },
+  );
+  metrics.gauge('ballast_forwarding_feed_state', 'One per state.', [...labels, 'state'] as const, function () {
+    this.reset();
+    for (const { source, feed } of feeds())
+      for (const state of feedStates)
+        this.set({ source, subscriber: feed.subscriber, state }, feed.state === state ? 1 : 0);
+  });
+  metrics.gauge('ballast_forwarding_source_state', 'One per state.', ['source', 'state'] as const, function () {
+    for (const one of sources)
+      for (const state of sourceStates)
+        this.set({ source: one.status().source, state }, one.status().state === state ? 1 : 0);
+  });
+  metrics.gauge(
+    'ballast_slot_retained_bytes',
+    'Log that the slot keeps on the source.',
+    ['source'] as const,
+    function () {
+      for (const one of sources) {
+        const { source, retained_bytes } = one.status();
+        if (retained_bytes !== null) this.set({ source }, retained_bytes);
+      }
+    },
+  );
+}

@@ -1,0 +1,120 @@
+// What people and programs ask of forwarding, on its internal face. Any instance takes a wish; the one that holds the
+// source's slot follows it within half a second.
+import { Problem } from '@ballast/contracts';
+import type { Knex } from '@ballast/database';
+import { type App, problemReplies, requireBearer } from '@ballast/http';
+import { z } from 'zod';
+import { askForRebuild, storeWanted, type Wanted } from '../delivery/feeds.sql.ts';
+import type { Forwarding } from '../forward-source.ts';
+
+export interface SubscriberRoutes {
+  readonly knex: Knex;
+  readonly adminToken: string;
+  readonly sources: readonly Forwarding[];
+}
+
+const feedSchema = z.object({
+  source: z.string(),
+  subscriber: z.string(),
+  state: z.enum(['live', 'catching_up', 'failing', 'paused', 'disabled']),
+  route: z.literal('direct'),
+  reading: z.enum(['log', 'journal']),
+  lag_seconds: z.number(),
+  pending_events: z.int(),
+  events_per_second: z.number(),
+  seconds_to_clear: z.number().nullable(),
+  delivered_events: z.int(),
+  open_gaps: z.int(),
+  failing_since: z.string().nullable(),
+  last_error: z.string().nullable(),
+  rebuild: z.object({ asked: z.int(), finished: z.int(), progress: z.number().nullable() }),
+});
+
+const sourceSchema = z.object({
+  source: z.string(),
+  state: z.enum(['connecting', 'standby', 'leading', 'misconfigured', 'waiting']),
+  since: z.string(),
+  reason: z.string().nullable(),
+  received_events: z.int(),
+  tail_events: z.int(),
+  retained_bytes: z.number().nullable(),
+  safe_bytes: z.number().nullable(),
+  slot_status: z.string().nullable(),
+  last_beat: z.string().nullable(),
+});
+
+const listSchema = z.object({ subscribers: z.array(feedSchema), sources: z.array(sourceSchema) });
+const acceptedSchema = z.object({ subscriber: z.string(), wanted: z.enum(['on', 'paused', 'disabled', 'rebuild']) });
+const paramsSchema = z.object({ name: z.string() });
+
+const refusals = problemReplies('api_key_invalid', 'not_found');
+
+const switches: readonly { readonly action: string; readonly wanted: Wanted; readonly summary: string }[] = [
+  { action: 'pause', wanted: 'paused', summary: 'Deliver nothing; keep everything for later (in the journal).' },
+  { action: 'resume', wanted: 'on', summary: 'Deliver: from where it was paused, or from now when it was disabled.' },
+  { action: 'disable', wanted: 'disabled', summary: 'Deliver nothing and drop what comes meanwhile.' },
+];
+
+export function registerSubscriberRoutes(app: App, { knex, adminToken, sources }: SubscriberRoutes): void {
+  const onRequest = requireBearer(adminToken);
+
+  app.get(
+    '/admin/subscribers',
+    { onRequest, schema: { response: { 200: listSchema, ...problemReplies('api_key_invalid') } } },
+    async () => ({ subscribers: sources.flatMap(feedsOf), sources: sources.map((source) => source.status()) }),
+  );
+
+  for (const { action, wanted, summary } of switches) {
+    app.post(
+      `/admin/subscribers/:name/${action}`,
+      { onRequest, schema: { summary, params: paramsSchema, response: { 202: acceptedSchema, ...refusals } } },
+      async (request, reply) => {
+        const { name } = request.params;
+        if (!(await storeWanted(knex, name, wanted))) throw new Problem('not_found', `there is no subscriber ${name}`);
+        return accepted(reply, name, wanted);
+      },
+    );
+  }
+
+  app.post(
+    '/admin/subscribers/:name/rebuild',
+    {
+      onRequest,
+      schema: {
+        summary:
+          'Deliver the whole journal again from its beginning, then go on. The subscriber forgets what it had first.',
+        params: paramsSchema,
+        response: { 202: acceptedSchema, ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      if (!(await askForRebuild(knex, name))) throw new Problem('not_found', `there is no subscriber ${name}`);
+      return accepted(reply, name, 'rebuild' as const);
+    },
+  );
+
+  function accepted<W extends Wanted | 'rebuild'>(
+    reply: { code(status: 202): unknown },
+    subscriber: string,
+    wanted: W,
+  ) {
+    for (const source of sources) source.nudge();
+    reply.code(202);
+    return { subscriber, wanted };
+  }
+}
+
+function feedsOf(forwarding: Forwarding): z.infer<typeof feedSchema>[] {
+  const { source } = forwarding.status();
+  return forwarding.feeds().map((feed) => ({
+    source,
+    ...feed,
+    seconds_to_clear:
+      feed.pending_events === 0
+        ? 0
+        : feed.events_per_second === 0
+          ? null
+          : feed.pending_events / feed.events_per_second,
+  }));
+}

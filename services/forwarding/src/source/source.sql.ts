@@ -1,0 +1,112 @@
+// Every statement on the source database that is not the journal itself: what is checked before it is trusted, the slot,
+// the watermarks. On plain `pg` connections.
+import type pg from 'pg';
+
+/** Why this source cannot be forwarded as it is configured; null: it can. The server only warns of some of these. */
+export async function findMisconfiguration(client: pg.ClientBase, publication: string): Promise<string | null> {
+  const { rows: settings } = await client.query<{ wal_level: string; track: string; sees_all: boolean }>(
+    `select current_setting('wal_level') as wal_level, current_setting('track_activities') as track,
+       pg_has_role('pg_read_all_stats', 'usage') as sees_all`,
+  );
+  const setting = settings[0];
+  if (setting?.wal_level !== 'logical') return `wal_level is ${setting?.wal_level}, logical is needed`;
+  if (setting.track !== 'on') return 'track_activities is off: watermarks could pass a running transaction';
+  if (!setting.sees_all)
+    return 'this role is no member of pg_read_all_stats: watermarks could pass a transaction unseen';
+  const { rows } = await client.query<{ complete: boolean; insert_only: boolean; via_root: boolean; tables: string[] }>(
+    `select p.pubinsert as complete, not (p.pubupdate or p.pubdelete or p.pubtruncate) as insert_only,
+       p.pubviaroot as via_root,
+       coalesce((select array_agg(tablename::text) from pg_publication_tables t where t.pubname = p.pubname
+         and t.rowfilter is null), '{}') as tables
+     from pg_publication p where p.pubname = $1`,
+    [publication],
+  );
+  const found = rows[0];
+  if (found === undefined) return `there is no publication ${publication}`;
+  if (!found.complete || !found.insert_only)
+    return `publication ${publication} does not publish inserts and nothing else`;
+  if (!found.via_root) return `publication ${publication} does not publish through the partition root`;
+  for (const table of ['order_event', 'journal_watermark'])
+    if (!found.tables.includes(table)) return `publication ${publication} lacks ${table}`;
+  return null;
+}
+
+export interface Slot {
+  readonly plugin: string | null;
+  readonly here: boolean;
+  readonly active: boolean;
+  readonly wal_status: string;
+  readonly confirmed: string | null;
+  readonly retained_bytes: string;
+  readonly safe_bytes: string | null;
+}
+
+export async function readSlot(client: pg.ClientBase, slot: string): Promise<Slot | null> {
+  const { rows } = await client.query<Slot>(
+    `select plugin, coalesce(database = current_database(), false) as here, active, coalesce(wal_status, 'lost') as wal_status,
+       confirmed_flush_lsn::text as confirmed,
+       greatest(0, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0))::text as retained_bytes,
+       safe_wal_size::text as safe_bytes
+     from pg_replication_slots where slot_name = $1`,
+    [slot],
+  );
+  return rows[0] ?? null;
+}
+
+/** Waits until every transaction that runs has ended. `failover`: a standby may keep it in step. */
+export async function createSlot(client: pg.ClientBase, slot: string): Promise<void> {
+  await client.query(`select pg_create_logical_replication_slot($1, 'pgoutput', false, false, true)`, [slot]);
+}
+
+export async function dropSlot(client: pg.ClientBase, slot: string): Promise<void> {
+  await client.query('select pg_drop_replication_slot($1)', [slot]);
+}
+
+/** A cap keeps a dead forwarder from filling the payment database's disk. */
+export async function hasSlotCap(client: pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ capped: boolean }>(
+    `select setting::bigint >= 0 as capped from pg_settings where name = 'max_slot_wal_keep_size'`,
+  );
+  return rows[0]?.capped ?? false;
+}
+
+export async function readGeneration(client: pg.ClientBase): Promise<number> {
+  const { rows } = await client.query<{ generation: number }>('select generation from source_generation');
+  if (rows[0] === undefined) throw new Error('the source has no generation');
+  return rows[0].generation;
+}
+
+/** A transaction id of our own: every transaction that was given one before has a smaller one. */
+export async function takeXid(client: pg.ClientBase): Promise<number> {
+  const { rows } = await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
+  return Number(rows[0]?.xid);
+}
+
+/**
+ * The watermark's value, in two statements that must stay in this order and come before the insert: the clock first, then
+ * the start of the oldest transaction that still runs. What was decided before the lesser of them has been committed, so
+ * it stands before the row inserted afterwards. Undefined while a prepared transaction exists: its start is not known.
+ * All client sessions count, not only those of the runtime roles: more is only later, never wrong.
+ */
+export async function readWatermarkValue(client: pg.ClientBase): Promise<string | undefined> {
+  const { rows: clock } = await client.query<{ now: string }>('select clock_timestamp()::text as now');
+  const { rows } = await client.query<{ value: string; prepared: boolean }>(
+    `select least($1::timestamptz, min(xact_start))::text as value,
+       exists (select from pg_prepared_xacts where database = current_database()) as prepared
+     from pg_stat_activity
+     where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`,
+    [clock[0]?.now],
+  );
+  return rows[0]?.prepared === false ? rows[0].value : undefined;
+}
+
+export async function insertWatermark(client: pg.ClientBase, node: string, value: string): Promise<void> {
+  await client.query('insert into journal_watermark (node, value) values ($1, $2)', [node, value]);
+}
+
+/** Keeps the last so many. Index: the primary key. */
+export async function pruneWatermarks(client: pg.ClientBase, keep: number): Promise<void> {
+  await client.query('delete from journal_watermark where id <= (select max(id) - $1::bigint from journal_watermark)', [
+    keep,
+  ]);
+}

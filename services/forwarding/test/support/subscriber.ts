@@ -1,0 +1,101 @@
+// A real subscriber: a database with the consumer's tables, the consumer, and its internal face on a socket. Its effect
+// is a row per event without any key, so that a second effect, or a wrong order, is seen.
+import type { OrderEvent } from '@ballast/contracts';
+import { type Knex, openDatabase } from '@ballast/database';
+import { freePort } from '@ballast/database/embedded';
+import { freshDatabase } from '@ballast/database/testing';
+import { migrateConsumer, openConsumer, registerDirectReceiver } from '@ballast/events';
+import { type App, createApp } from '@ballast/http';
+import { createLogger } from '@ballast/telemetry';
+import type { TestSource } from './source.ts';
+
+export interface TestSubscriber {
+  readonly name: string;
+  readonly url: string;
+  readonly token: string;
+  readonly knex: Knex;
+  /** Before each batch is applied; a test makes it slow or makes it throw here. */
+  beforeApply: (events: readonly OrderEvent[]) => Promise<void>;
+  up(): Promise<void>;
+  /** Its connections are cut in the middle of whatever they do. */
+  down(): Promise<void>;
+  count(): Promise<number>;
+  /** What is wrong with its effects compared with the journal: nothing lost, nothing twice, everything in order. */
+  differences(source: TestSource): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+export async function startSubscriber(name: string): Promise<TestSubscriber> {
+  const database = await freshDatabase(`sub_${name}`);
+  const knex = openDatabase({ url: database.url, applicationName: name, poolMax: 4 });
+  await migrateConsumer(knex);
+  await knex.raw(
+    'create table effect (n bigserial primary key, order_id uuid not null, version int not null, text text)',
+  );
+  const port = await freePort();
+  const silent = createLogger({ service: name, level: 'silent' });
+  const consumer = openConsumer({
+    name,
+    knex,
+    logger: silent,
+    apply: async (trx, events) => {
+      await subscriber.beforeApply(events);
+      await trx.raw(
+        `insert into effect (order_id, version, text)
+         select order_id, version, text from unnest(?::uuid[], ?::int[], ?::text[]) with ordinality as t(order_id, version, text, n)
+         order by n`,
+        [
+          events.map((event) => event.order_id),
+          events.map((event) => event.version),
+          events.map((event) => event.data.merchant_reference ?? ''),
+        ],
+      );
+    },
+  });
+  let app: App | undefined;
+
+  const subscriber: TestSubscriber = {
+    name,
+    url: `http://127.0.0.1:${port}`,
+    token: `token of ${name}`,
+    knex,
+    beforeApply: async () => undefined,
+    up: async () => {
+      app = await createApp({ service: name, logger: silent });
+      registerDirectReceiver(app, { consumer, token: subscriber.token });
+      await app.listen({ host: '127.0.0.1', port });
+    },
+    down: async () => {
+      app?.server.closeAllConnections();
+      await app?.close();
+      app = undefined;
+    },
+    count: async () => {
+      const { rows } = await knex.raw<{ rows: { count: number }[] }>('select count(*)::int as count from effect');
+      return rows[0]?.count ?? 0;
+    },
+    differences: async (source) => {
+      const wrong = await knex.raw<{ rows: { order_id: string; versions: number[] }[] }>(
+        `select order_id, array_agg(version order by n) as versions from effect group by order_id
+         having array_agg(version order by n) <> array(select generate_series(1, max(version)))`,
+      );
+      const journal = await source.query(
+        'select count(*)::int as events, count(distinct order_id)::int as orders from order_event',
+      );
+      const ours = await knex.raw(
+        'select count(*)::int as events, count(distinct order_id)::int as orders from effect',
+      );
+      const differences = wrong.rows.map(({ order_id, versions }) => `${order_id}: ${versions.join(',')}`);
+      if (JSON.stringify(journal.rows[0]) !== JSON.stringify(ours.rows[0]))
+        differences.push(`journal ${JSON.stringify(journal.rows[0])}, effects ${JSON.stringify(ours.rows[0])}`);
+      return differences;
+    },
+    close: async () => {
+      await subscriber.down();
+      await knex.destroy();
+      await database.drop();
+    },
+  };
+  await subscriber.up();
+  return subscriber;
+}
