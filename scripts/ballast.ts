@@ -1,0 +1,72 @@
+// `npx ballast …` (or `npm run ballast -- …`): what operators do at a terminal. Every change names its reason and ends by
+// itself; the answer names the processes that have applied it and those that have not.
+import { ChangeRefused, ControlUnavailable, VersionConflict } from '@ballast/control';
+import { audit, instances, restored } from './ballast/audit.ts';
+import { channel } from './ballast/channel.ts';
+import { drill } from './ballast/drill.ts';
+import { type Operator, openOperator, options } from './ballast/operator.ts';
+import { override } from './ballast/override.ts';
+import { rules } from './ballast/rules.ts';
+import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
+
+const usage = `Usage: npx ballast COMMAND …
+
+  channel list                        all channels: what is set, who follows
+  channel show BANK                   its version, overrides, rules and where each comes from
+  channel open BANK                   opens it for traffic: ends every gate in force
+  channel close BANK                  takes no payments any more (the same as force-open: the breaker stands open)
+  channel force-open BANK             the breaker stands open: nothing passes but inquiries and reversals
+  channel force-closed BANK           the breaker stands closed: everything passes, whatever it sees  (--confirm BANK)
+  channel percent BANK PERCENT        so many percent of the payments pass
+  channel drain BANK                  nothing new passes, what is in flight ends
+  channel metrics-only BANK           the breaker measures and refuses nothing
+  channel maintenance BANK            a window in which nothing passes  (--in 2h: it begins later)
+  channel limit BANK                  --per-second N (the whole cluster)  --in-flight N (each process)
+  channel probe BANK | channel reset BANK   an open breaker probes, or closes, now
+  channel history BANK                every change and every try
+  override list [BANK]  |  override end ID
+  rules get [TARGET]  |  rules put TARGET FILE  |  rules drop TARGET      channel:bank_a:pay, shadow:bank_a:pay, limiter:merchant
+  drill list [BANK]  |  drill stop ID
+  drill start BANK FAULT --for 10m    latency --ms N, timeout, reset, server_error --status N, wrong_amount,
+                                      duplicate_answer, trickle --bytes-per-second N;  --share 0.1  --all-traffic
+                                      --stop-failure-rate 0.5 --stop-slowest-ms N --stop-breaker-opens --stop-minimum-calls N
+  audit [TARGET] [--verify [--anchor SEQ:HASH]]
+  instances                           who follows, what each applies
+  restored                            after a restore: what the control database holds now counts, also where it is older
+
+  Every change:  --reason TEXT (required)  --for 30m (at most 24h)  --operations pay,refund  --if-match VERSION
+                 --author NAME  --data DIR or --control-url URL`;
+
+const commands: Readonly<Record<string, (operator: Operator) => Promise<ExitCode>>> = {
+  channel,
+  override,
+  rules,
+  drill,
+  audit,
+  instances,
+  restored,
+};
+
+await runCommand(async () => {
+  const { dataDir, values, words } = readOptions(options, usage);
+  const [name = '', ...rest] = words;
+  const command = commands[name];
+  if (values.help === true || name === 'help') {
+    say(usage);
+    return exitCode.done;
+  }
+  if (command === undefined) throw new UsedWrongly(`There is no command "${name}".\n\n${usage}`);
+  const operator = openOperator({ dataDir, values, words: rest });
+  try {
+    return await command(operator);
+  } catch (error) {
+    if (error instanceof ChangeRefused) throw new UsedWrongly(`Refused, and recorded: ${error.message}`);
+    if (error instanceof VersionConflict || error instanceof ControlUnavailable) {
+      process.stderr.write(`ballast: ${error.message}\n`);
+      return error instanceof VersionConflict ? exitCode.checkFailed : exitCode.couldNotRun;
+    }
+    throw error;
+  } finally {
+    await operator.store.close();
+  }
+});
