@@ -27,7 +27,7 @@ export async function watchLag(ordersUrl: string, queryUrl: string, merchants: r
       [merchants],
     );
     const applied = await query.query<{ id: string }>(
-      'select order_id::text as id from consumer_position where version > 0 order by order_id desc limit 1',
+      'select order_id::text as id from read_model.consumer_position where version > 0 order by order_id desc limit 1',
     );
     const lag = Math.max(0, timeOf(newest.rows[0]?.id) - timeOf(applied.rows[0]?.id)) / 1_000;
     worst = Math.max(worst, lag);

@@ -16,10 +16,13 @@ export function everyChargeHasItsOrder(): Invariant {
         if (charge === undefined) continue;
         finding.evaluated();
         const { order } = story;
-        const stands = order !== null && ['approved', 'reversal_refused'].includes(order.status);
-        const refused = attempt.state === 'reversal_refused';
-        if ((stands && charge.amount === order.amount && charge.currency === order.currency) || refused) continue;
-        if (attempt.state === 'needs_person' && expected(input, story, attempt)) continue;
+        const stands =
+          (order?.status === 'approved' && attempt.state === 'approved') ||
+          (order?.status === 'reversal_refused' && attempt.state === 'reversal_refused');
+        // Less than the amount where the bank approved a part and would not give it back.
+        const captured = order?.approved_amount ?? order?.amount;
+        if (stands && charge.amount === captured && charge.currency === order?.currency) continue;
+        if (attempt.with_person && expected(input, story, attempt)) continue;
         finding.violation(
           `${attempt.channel} ${attempt.bank_reference}: the bank keeps ${charge.amount} ${charge.currency}, ` +
             `order ${story.orderId} is ${order?.status} with ${order?.amount} ${order?.currency}, attempt ${attempt.state}`,
@@ -56,7 +59,7 @@ export function everyAttemptEnds(): Invariant {
     when: 'quiet',
     needs: 'books',
     each: (story, { books, input }, finding) => {
-      const withPerson = story.attempts.some((attempt) => attempt.state === 'needs_person');
+      const withPerson = story.attempts.some((attempt) => attempt.with_person);
       if (story.order !== null && OPEN_ORDERS.has(story.order.status) && !withPerson)
         finding.violation(`order ${story.orderId} is still ${story.order.status}`);
       for (const attempt of story.attempts) {
@@ -71,8 +74,10 @@ export function everyAttemptEnds(): Invariant {
         if (agree === undefined) finding.violation(`${name} is still ${attempt.state}`);
         else if (!agree(facts))
           finding.violation(`${name} is ${attempt.state}; in the books: ${JSON.stringify(facts)}`);
-        if (attempt.state !== 'needs_person') continue;
-        if (!attempt.has_evidence) finding.violation(`${name} is with a person without evidence`);
+        if (attempt.state === 'needs_person' && !attempt.with_person)
+          finding.violation(`${name} needs a person and is not listed with one`);
+        if (!attempt.with_person) continue;
+        if (!attempt.case_has_evidence) finding.violation(`${name} is with a person without evidence`);
         if (!expected(input, story, attempt)) finding.violation(`${name} is with a person, which nobody expected`);
       }
     },

@@ -15,6 +15,7 @@ import { eventsAreGapless, eventsGiveTheState } from './journal.ts';
 import { leasesHold, readSightings } from './leases.ts';
 import { nothingDiedOfABug, transactionsAreShort } from './logs.ts';
 import { modesNeverMeet } from './modes.ts';
+import { appliedOnce, readModelIsTheFold } from './read-model.ts';
 import { openReader, openSnapshot, readStories } from './read-orders.ts';
 import { nothingLeaks } from './secrets.ts';
 import { effectsStand, noContradiction, oneOrderPerKey } from './told.ts';
@@ -38,6 +39,7 @@ export async function check(input: CheckInput): Promise<Checked> {
   const history = await readHistories(input.histories);
   const sightings = await readSightings(input.leases ?? []);
   const client = await openReader(input.orders);
+  const query = input.query === undefined ? null : await openReader(input.query);
   try {
     const { heldNumbers } = await openSnapshot(client);
     const books = await readBooks(input.books);
@@ -53,6 +55,8 @@ export async function check(input: CheckInput): Promise<Checked> {
       neverMoreThanCaptured(),
       eventsGiveTheState(),
       eventsAreGapless(),
+      appliedOnce(),
+      readModelIsTheFold(),
       transactionsAreShort(),
       modesNeverMeet(),
       nothingLeaks(),
@@ -64,9 +68,13 @@ export async function check(input: CheckInput): Promise<Checked> {
     });
     const chosen = all.filter((invariant) => reasonToSkip(invariant, input) === null);
     const references = new Set<string>();
-    return { results: await evaluate(client, chosen, { input, books, history, references }, references), skipped };
+    return {
+      results: await evaluate({ client, query }, chosen, { input, books, history, references }, references),
+      skipped,
+    };
   } finally {
     await client.end();
+    await query?.end();
   }
 }
 
@@ -78,13 +86,13 @@ function reasonToSkip({ when, needs }: Invariant, input: CheckInput): string | n
 }
 
 async function evaluate(
-  client: pg.Client,
+  { client, query }: { client: pg.Client; query: pg.Client | null },
   invariants: readonly Invariant[],
   world: World,
   references: Set<string>,
 ): Promise<Result[]> {
   const judged = invariants.map((invariant) => ({ invariant, ...openFinding() }));
-  for await (const story of readStories(client)) {
+  for await (const story of readStories(client, query)) {
     for (const { channel, bank_reference } of story.attempts) references.add(`${channel}/${bank_reference}`);
     for (const { invariant, finding } of judged) invariant.each?.(story, world, finding);
   }

@@ -78,7 +78,7 @@ export function leasesHold(sightings: Awaited<ReturnType<typeof readSightings>>)
         finding.evaluated();
         const lateMs = Date.parse(charge.at) - attempt.last_send_ms;
         if (lateMs <= (input.longestBankDelayMs ?? LONGEST_BANK_DELAY_MS)) continue;
-        const undone = standingCharge(booked) === undefined || attempt.state === 'needs_person';
+        const undone = standingCharge(booked) === undefined || attempt.with_person;
         const beingUndone = !input.quiet && ['sent', 'in_doubt', 'reversing'].includes(attempt.state);
         if (!undone && !beingUndone && attempt.state !== 'reversal_refused')
           finding.violation(

@@ -1,7 +1,7 @@
-// Reads the order database order by order: four cursors over one snapshot, each sorted by order id, merged in step.
+// Reads the databases order by order: cursors over one snapshot each, all sorted by order id, merged in step.
 // A run of a million orders passes through without being held in memory.
 import pg from 'pg';
-import type { AttemptRow, EventRow, KeyRow, OrderRow, Story } from './story.ts';
+import type { AttemptRow, EventRow, KeyRow, OrderRow, PositionRow, Story, ToldRow, ViewRow } from './story.ts';
 
 const PAGE = 2_000;
 const INT8 = 20;
@@ -15,14 +15,28 @@ const cursors = {
     to_char(business_date, 'YYYY-MM-DD') as business_date, ${instant('accepted_at')}, ${instant('approve_until')},
     void_requested, window_closed, lease_epoch, answer, answer_status
     from orders order by order_id, merchant_id`,
-  attempts: `select merchant_id, order_id, attempt_no, state, channel, bank_reference, amount, currency, livemode,
-    (extract(epoch from last_send_at) * 1000)::float8 as last_send_ms, approved_amount, evidence is not null as has_evidence
-    from attempt order by order_id, merchant_id, attempt_no`,
+  attempts: `select a.merchant_id, a.order_id, a.attempt_no, a.state, a.channel, a.bank_reference, a.amount, a.currency,
+    a.livemode, (extract(epoch from a.last_send_at) * 1000)::float8 as last_send_ms, a.approved_amount,
+    c.order_id is not null as with_person, coalesce(c.evidence is not null, false) as case_has_evidence
+    from attempt a left join (
+      select distinct on (merchant_id, order_id, attempt_no) merchant_id, order_id, attempt_no, evidence
+      from person_case where closed_at is null order by merchant_id, order_id, attempt_no, version desc
+    ) c on c.merchant_id = a.merchant_id and c.order_id = a.order_id and c.attempt_no = a.attempt_no
+    order by a.order_id, a.merchant_id, a.attempt_no`,
   events: `select merchant_id, order_id, version, type, livemode, generation,
     (extract(epoch from occurred_at) * 1000)::float8 as occurred_ms, data
     from order_event order by order_id, merchant_id, version`,
   keys: `select merchant_id, order_id, key_hash, trace_hash from payment_key where order_id is not null
     order by order_id, merchant_id`,
+  views: `select merchant_id, order_id, generation, livemode, version, status, amount, currency, approved_amount, method,
+    channel, terminal_id, batch_number, trace_number, merchant_reference, card_bin, card_last_four, authorization_code,
+    rrn, decline_code, reason, answer, void_requested, to_char(business_date, 'YYYY-MM-DD') as business_date,
+    ${instant('created_at')}
+    from read_model.merchant_order order by order_id, merchant_id`,
+  told: `select merchant_id, order_id, version, generation, type, state
+    from read_model.order_story order by order_id, merchant_id, version`,
+  positions: `select merchant_id, order_id, source, generation, version, waits_for
+    from read_model.consumer_position order by order_id, merchant_id`,
 } as const;
 
 /** A client that may only read, with amounts as numbers. */
@@ -50,12 +64,13 @@ export async function openSnapshot(client: pg.Client): Promise<{ heldNumbers: Se
 }
 
 /** Every order with all that belongs to it. Rows without an order come as stories of their own. */
-export async function* readStories(client: pg.Client): AsyncGenerator<Story> {
+export async function* readStories(client: pg.Client, query: pg.Client | null): AsyncGenerator<Story> {
   const orders = await openCursor<OrderRow>(client, 'orders');
   const attempts = await openCursor<AttemptRow>(client, 'attempts');
   const events = await openCursor<EventRow>(client, 'events');
   const keys = await openCursor<KeyRow & { order_id: string }>(client, 'keys');
-  const all = [orders, attempts, events, keys];
+  const view = query === null ? null : await openView(query);
+  const all = [orders, attempts, events, keys, ...(view === null ? [] : Object.values(view))];
   for (;;) {
     const next = least(all.map((cursor) => cursor.head()));
     if (next === undefined) return;
@@ -66,8 +81,25 @@ export async function* readStories(client: pg.Client): AsyncGenerator<Story> {
       attempts: await attempts.take(next),
       events: await events.take(next),
       keys: await keys.take(next),
+      view:
+        view === null
+          ? null
+          : {
+              rows: await view.rows.take(next),
+              told: await view.told.take(next),
+              positions: await view.positions.take(next),
+            },
     };
   }
+}
+
+async function openView(query: pg.Client) {
+  await query.query('begin isolation level repeatable read read only');
+  return {
+    rows: await openCursor<ViewRow>(query, 'views'),
+    told: await openCursor<ToldRow>(query, 'told'),
+    positions: await openCursor<PositionRow>(query, 'positions'),
+  };
 }
 
 interface Cursor<Row> {

@@ -42,7 +42,9 @@ export interface AttemptRow {
   readonly livemode: boolean;
   readonly last_send_ms: number;
   readonly approved_amount: number | null;
-  readonly has_evidence: boolean;
+  /** A case of it is open: a person is told to look at it. */
+  readonly with_person: boolean;
+  readonly case_has_evidence: boolean;
 }
 
 export interface EventRow {
@@ -63,6 +65,40 @@ export interface KeyRow {
   readonly trace_hash: string;
 }
 
+/** An order's row in the read model. */
+export interface ViewRow {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly generation: number;
+  readonly [field: string]: unknown;
+}
+
+/** One event as the read model tells it again. */
+export interface ToldRow {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly version: number;
+  readonly generation: number;
+  readonly type: string;
+  readonly state: Readonly<Record<string, unknown>>;
+}
+
+/** How far the query service has applied an order's events. */
+export interface PositionRow {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly source: string;
+  readonly generation: number;
+  readonly version: number;
+  readonly waits_for: string | null;
+}
+
+export interface View {
+  readonly rows: readonly ViewRow[];
+  readonly told: readonly ToldRow[];
+  readonly positions: readonly PositionRow[];
+}
+
 /** One order with all that belongs to it. `order` null: rows that belong to no order (always somebody's fault). */
 export interface Story {
   readonly order: OrderRow | null;
@@ -70,4 +106,6 @@ export interface Story {
   readonly keys: readonly KeyRow[];
   readonly attempts: readonly AttemptRow[];
   readonly events: readonly EventRow[];
+  /** What the read model holds of it; null: it is not looked at. */
+  readonly view: View | null;
 }

@@ -97,7 +97,7 @@ export function oneOrderPerKey(): Invariant {
       finding.evaluated();
       if (order === null) return finding.violation(`rows of order ${orderId}, which does not exist`);
       if (keys.length !== 1) finding.violation(`order ${orderId} has ${keys.length} key rows`);
-      const number = `${order.terminal_id} ${order.batch_number.padStart(6, '0')}/${order.trace_number}`;
+      const number = `${order.livemode ? 'live' : 'test'} ${order.terminal_id} ${order.batch_number.padStart(6, '0')}/${order.trace_number}`;
       const other = numbers.get(number);
       if (other !== undefined) finding.violation(`orders ${other} and ${orderId} are both number ${number}`);
       numbers.set(number, orderId);

@@ -1,7 +1,12 @@
 // Every check can fail: each invariant is shown a world in which it holds, and one with the fault that it exists for.
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findSecrets, planted } from '../checker/card-numbers.ts';
 import { check } from '../checker/check.ts';
+import { observeLeases } from '../checker/leases.ts';
 import { metricsText, openWorld, type SmallWorld, type WorldDatabase } from './support/small-world.ts';
 
 let database: WorldDatabase;
@@ -21,7 +26,8 @@ test('a world in which everything is right passes, and every invariant had somet
 test('an empty database is vacuous, not right', async () => {
   const world = await database.plant();
   await world.sql('delete from payment_key');
-  for (const table of ['order_event', 'attempt', 'orders']) await world.sql(`delete from ${table}`);
+  const view = ['merchant_order', 'order_story', 'consumer_position'].map((table) => `read_model.${table}`);
+  for (const table of ['order_event', 'attempt', 'orders', ...view]) await world.sql(`delete from ${table}`);
   const { results } = await check(world.input({ books: [], histories: [] }));
   const vacuous = results.filter(({ violations }) => violations.some((text) => text.startsWith('vacuous')));
   expect(vacuous.map(({ id }) => id)).toEqual(expect.arrayContaining(['I-02', 'I-05', 'I-10', 'I-14', 'I-20', 'I-29']));
@@ -107,8 +113,15 @@ const faults: readonly Fault[] = [
   {
     id: 'I-04',
     name: 'with a person, without evidence',
-    plant: (world) => world.sql('update attempt set evidence = null where order_id = $1', world.orders.stuck.orderId),
+    plant: (world) =>
+      world.sql('update person_case set evidence = null where order_id = $1', world.orders.stuck.orderId),
   },
+  {
+    id: 'I-04',
+    name: 'needs a person, and is listed with none',
+    plant: (world) => world.sql('delete from person_case'),
+  },
+  { id: 'I-03', name: 'the bank keeps what we say it refused', plant: setStatus('refused', 'declined') },
   {
     id: 'I-05',
     name: 'an epoch goes back',
@@ -203,6 +216,49 @@ const faults: readonly Fault[] = [
       world.sql('delete from order_event where order_id = $1 and version = 2', world.orders.reversed.orderId),
   },
   {
+    id: 'I-22',
+    name: 'an event was not applied',
+    plant: (world) =>
+      world.sql(
+        'update read_model.consumer_position set version = 1 where order_id = $1',
+        world.orders.approved.orderId,
+      ),
+  },
+  {
+    id: 'I-22',
+    name: 'an order is parked',
+    plant: (world) =>
+      world.sql(
+        `update read_model.consumer_position set waits_for = 'parked' where order_id = $1`,
+        world.orders.approved.orderId,
+      ),
+  },
+  {
+    id: 'I-23',
+    name: 'the read model says another status',
+    plant: (world) =>
+      world.sql(
+        `update read_model.merchant_order set status = 'declined' where order_id = $1`,
+        world.orders.approved.orderId,
+      ),
+  },
+  {
+    id: 'I-23',
+    name: 'an order is missing in the read model',
+    plant: (world) =>
+      world.sql('delete from read_model.merchant_order where order_id = $1', world.orders.approved.orderId),
+  },
+  {
+    id: 'I-23',
+    name: 'the story tells another state',
+    plant: (world) =>
+      world.sql(
+        `update read_model.order_story set state = (state::jsonb || '{"amount": 1}')::json
+         where order_id = $1 and version = 1`,
+        world.orders.approved.orderId,
+      ),
+  },
+  {
     id: 'I-27',
     name: 'a transaction longer than a second',
     plant: (world) => {
@@ -280,6 +336,21 @@ test('a person whom nobody expected is a violation', async () => {
   const { results } = await check(world.input({ expectsPerson: () => false }));
   const red = results.filter(({ violations }) => violations.length > 0).map(({ id }) => id);
   expect(red).toEqual(['I-03', 'I-04']);
+});
+
+test('epochs of open orders are written down while a run goes on', async () => {
+  const world = await database.plant();
+  const { orderId } = world.orders.stuck;
+  const file = join(mkdtempSync(join(tmpdir(), 'ballast-leases-')), 'leases.jsonl');
+  const watch = await observeLeases(world.input().orders, file);
+  await waitFor('a sighting', () => readFileSync(file, 'utf8').includes(orderId));
+  await world.sql('update orders set lease_epoch = 1 where order_id = $1', orderId);
+  await waitFor('the step back', () => /"lease_epoch":1,/.test(readFileSync(file, 'utf8')));
+  await watch.stop();
+  const { results } = await check(world.input({ leases: [file] }));
+  expect(results.find(({ id }) => id === 'I-05')?.violations).toContainEqual(
+    `order ${orderId}: epoch 2 → 1, version 3 → 3`,
+  );
 });
 
 test('a secret in a history is found, though it looks like nothing', async () => {

@@ -9,6 +9,7 @@ import pg from 'pg';
 import type { BookEntry } from '../../checker/books.ts';
 import type { CheckInput } from '../../checker/check.ts';
 import type { Operation } from '../../checker/history.ts';
+import { makeReadModel, plantReadModel } from './plant-read-model.ts';
 
 const migrations = new URL('../../../services/collection/migrations/', import.meta.url);
 const BANK = 'bank_a';
@@ -50,6 +51,7 @@ export async function openWorld(): Promise<WorldDatabase> {
   }
   for (const table of ['orders', 'attempt', 'order_event'])
     await client.query(`create table ${table}_all partition of ${table} for values from (minvalue) to (maxvalue)`);
+  await makeReadModel(client);
   const directory = mkdtempSync(join(tmpdir(), 'ballast-checker-'));
   return {
     client,
@@ -63,7 +65,7 @@ export async function openWorld(): Promise<WorldDatabase> {
 }
 
 async function plantWorld(client: pg.Client, url: string, directory: string): Promise<SmallWorld> {
-  await client.query('truncate orders, attempt, order_event, payment_key');
+  await client.query('truncate orders, attempt, order_event, payment_key, person_case');
   const merchant = randomUUID();
   const terminal = randomUUID();
   const books: BookEntry[] = [];
@@ -96,6 +98,12 @@ async function plantWorld(client: pg.Client, url: string, directory: string): Pr
     ),
   };
   await holdNumber(world, '000099');
+  await client.query(
+    `insert into person_case (merchant_id, order_id, version, attempt_no, channel, reason, evidence)
+     values ($1, $2, 3, 1, '${BANK}', 'tries_exhausted', '{"asked": "GET /charges"}')`,
+    [merchant, orders.stuck.orderId],
+  );
+  await plantReadModel(client);
   const small: SmallWorld = {
     client,
     books,
@@ -111,6 +119,7 @@ async function plantWorld(client: pg.Client, url: string, directory: string): Pr
     },
     input: (changes) => ({
       orders: url,
+      query: url,
       books: [write(`${BANK}.jsonl`, books)],
       histories: [write('history.jsonl', history)],
       leases: [write('leases.jsonl', small.leases)],
@@ -191,8 +200,8 @@ async function plantOrder(
   );
   await client.query(
     `insert into attempt (merchant_id, order_id, attempt_no, state, channel, bank_reference, bank_merchant_number,
-       bank_terminal_number, amount, currency, livemode, last_send_at, evidence)
-     values ($1, $2, 1, $3, '${BANK}', $4, 'M1', 'T1', 1250, 'EUR', false, now() + interval '15 s', '{"asked": "GET /charges"}')`,
+       bank_terminal_number, amount, currency, livemode, last_send_at)
+     values ($1, $2, 1, $3, '${BANK}', $4, 'M1', 'T1', 1250, 'EUR', false, now() + interval '15 s')`,
     [merchant, id, state, reference],
   );
   // Each event's data are the order as it stood then: the present row, with status, version, answer and attempt of then.
@@ -252,5 +261,8 @@ function operationOf(world: Building, trace: string, answer: { http: number; bod
 }
 
 function traceHash(terminal: string, trace: string): string {
-  return createHash('sha256').update(['trace', 'test', terminal, '000001', trace].join('\n')).digest('hex').slice(0, 32);
+  return createHash('sha256')
+    .update(['trace', 'test', terminal, '000001', trace].join('\n'))
+    .digest('hex')
+    .slice(0, 32);
 }
