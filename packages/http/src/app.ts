@@ -4,23 +4,15 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger, Metrics } from '@ballast/telemetry';
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify';
-import {
-  createJsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod';
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { TlsFiles } from './listen.ts';
-import { problemPage } from './problem-page.ts';
+import { describeFace } from './openapi.ts';
 import { answerClientError, problemHandlers, sendProblem } from './problems.ts';
 import { parseStrictJson } from './strict-json.ts';
 
@@ -103,7 +95,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   });
   if (metrics !== undefined) measure(app, metrics);
 
-  if (openapi !== undefined) await describe(app, openapi);
+  if (openapi !== undefined) await describeFace(app, openapi);
   return app;
 }
 
@@ -121,18 +113,6 @@ function measure(app: App, metrics: Metrics): void {
     };
     duration.observe(labels, (performance.now() - request.receivedAt) / 1_000);
   });
-}
-
-async function describe(app: App, info: NonNullable<AppOptions['openapi']>): Promise<void> {
-  await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info },
-    transform: createJsonSchemaTransform({ skipList: ['/openapi.json', '/docs', '/docs/*'] }),
-    transformObject: jsonSchemaTransformObject,
-  });
-  await app.register(swaggerUi, { routePrefix: '/docs' });
-  const page = problemPage();
-  app.get('/docs/problems', { schema: { hide: true } }, async (_request, reply) => reply.type('text/html').send(page));
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }
 
 /** The caller's id where it is well formed, else one of ours: unique, cheap, and greppable. */

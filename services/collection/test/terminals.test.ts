@@ -170,6 +170,11 @@ describe('provisioning', () => {
   });
 });
 
+test('the committed openapi.json is what is served (vitest -u writes it anew)', async () => {
+  const reply = await fetch(`${running.url}/openapi.json`);
+  await expect(`${JSON.stringify(await reply.json(), null, 2)}\n`).toMatchFileSnapshot('../openapi.json');
+});
+
 test('no card number, security code or secret is in the log or readable in the database', async () => {
   const body = running.sale({ user: { phone: '+4915112345678' } });
   await running.terminal.pay({
