@@ -2,6 +2,7 @@
 // policy draws which calls are hit and writes the report; the adapter does the fault at the wire. A drill lives in this
 // process's memory with its end already set, so a crash leaves none on, and neither does a wrong wall clock.
 import { inRange, oneOf, wholeInRange } from './check-rules.ts';
+import { createEveryNth } from './every-nth.ts';
 
 export type Fault =
   | { readonly kind: 'latency'; readonly ms: number }
@@ -95,7 +96,7 @@ export function startDrill(
   const { fault, share, stopWhen } = checkDrill(plan);
   const until = now + plan.durationMs;
   let over = false;
-  let credit = 0;
+  const hits = createEveryNth();
   const seen = { calls: 0, hit: 0, failed: 0, refused: 0, slowestMs: 0, breakerOpened: 0 };
   // Told in time even when no call comes by. Nothing depends on it: `draw` looks at the clock itself.
   const timer = setTimeout(() => end('duration', 'its time is over', clock()), plan.durationMs);
@@ -124,10 +125,7 @@ export function startDrill(
     plan,
     draw: (coloured, at) => {
       if (at >= until) end('duration', 'its time is over', at);
-      if (over || !isFor(coloured)) return null;
-      credit += share;
-      if (credit < 1) return null;
-      credit -= 1;
+      if (over || !isFor(coloured) || !hits.hit(share)) return null;
       seen.hit++;
       return fault;
     },

@@ -1,6 +1,7 @@
 // The operator's gate, in front of the breaker. It holds until an operator moves it: opossum's own `open()` half-opens by
 // itself, and its `disable()` switches off what protects us (facts.md).
 import { inRange, oneOf } from './check-rules.ts';
+import { createEveryNth } from './every-nth.ts';
 import type { Refusal } from './refusal.ts';
 
 export type Gate =
@@ -52,12 +53,11 @@ export interface OperatorGate {
 
 export function createGate(): OperatorGate {
   let gate: Gate = { mode: 'automatic' };
-  /** Under `percent_open`: whole numbers are passes, the rest is carried to the next caller. */
-  let credit = 0;
+  const passes = createEveryNth();
 
-  function refusal(numbers: Record<string, number>): Refusal {
+  function refusal(rulesVersion: number, numbers: Record<string, number>): Refusal {
     const reason = gate.mode === 'automatic' ? gate.mode : `${gate.mode}: ${gate.reason}`;
-    return { rule: 'gate', rulesVersion: 0, reason, numbers, retryAfterMs: null };
+    return { rule: 'gate', rulesVersion, reason, numbers, retryAfterMs: null };
   }
 
   function ask(rulesVersion: number, takesPass: boolean): Refusal | null {
@@ -68,15 +68,10 @@ export function createGate(): OperatorGate {
         return null;
       case 'forced_open':
       case 'draining':
-        return { ...refusal({}), rulesVersion };
+        return refusal(rulesVersion, {});
       case 'percent_open': {
-        const next = credit + gate.share;
-        if (next >= 1) {
-          if (takesPass) credit = next - 1;
-          return null;
-        }
-        credit = next;
-        return { ...refusal({ share: gate.share }), rulesVersion };
+        const passesNow = takesPass ? passes.hit(gate.share) : passes.hitLater(gate.share);
+        return passesNow ? null : refusal(rulesVersion, { share: gate.share });
       }
     }
   }
@@ -87,7 +82,7 @@ export function createGate(): OperatorGate {
     },
     set: (next) => {
       gate = checkGate(next);
-      credit = 0;
+      passes.reset();
     },
     pass: (rulesVersion) => ask(rulesVersion, true),
     peek: (rulesVersion) => ask(rulesVersion, false),

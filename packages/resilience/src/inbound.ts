@@ -1,6 +1,7 @@
 // The way in: overload is shed before a request costs anything, and no terminal, merchant or interface can use up what
 // the others need. Asked once per request, right after it is known who sent it; nobody waits here.
 import { checkRate, inRange } from './check-rules.ts';
+import { createEveryNth } from './every-nth.ts';
 import { createKeyedLimits, type KeyedLimits } from './keyed-limits.ts';
 import type { RateRules } from './rules.ts';
 
@@ -68,8 +69,7 @@ export function createInbound(options: InboundOptions = {}): Inbound {
   const { overload = defaultOverload, lagMs = () => 0, now = () => performance.now(), listener } = options;
   const limiters = new Map<string, NamedLimiter>();
   let inFlight = 0;
-  /** Of the share that is shed: whole numbers are refusals, the rest is carried to the next request. */
-  let shed = 0;
+  const shed = createEveryNth();
 
   function overloaded(essential: boolean): InboundRefusal | null {
     const refusal = (reason: string, numbers: Record<string, number>): InboundRefusal => ({
@@ -83,10 +83,7 @@ export function createInbound(options: InboundOptions = {}): Inbound {
     if (inFlight >= maxInFlight)
       return refusal('too many requests at once', { in_flight: inFlight, max_in_flight: maxInFlight });
     const lag = essential ? 0 : lagMs();
-    if (lag <= lagFromMs) return null;
-    shed += Math.min(1, (lag - lagFromMs) / (lagToMs - lagFromMs));
-    if (shed < 1) return null;
-    shed -= 1;
+    if (lag <= lagFromMs || !shed.hit(Math.min(1, (lag - lagFromMs) / (lagToMs - lagFromMs)))) return null;
     return refusal('the process is late', { lag_ms: Math.round(lag), lag_to_ms: lagToMs });
   }
 

@@ -24,7 +24,7 @@ export function createLatencies(spanMs: number, start: number): Latencies {
     [current, previous] = [previous, current];
     current.fill(0);
     if (both) previous.fill(0);
-    turned = now;
+    turned += Math.floor((now - turned) / spanMs) * spanMs;
   }
 
   return {

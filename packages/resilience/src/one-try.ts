@@ -117,7 +117,8 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
   }
 
   function shadowPasses({ deadline, consumer }: RunOptions, at: number): boolean {
-    const { inFlight, waiting } = bulkhead;
+    const inFlight = bulkhead.inFlight - 1; // this call has its slot already
+    const { waiting } = bulkhead;
     const refusal = layers.shadow?.consider({ now: at, deadline, consumer, inFlight, waiting }) ?? null;
     if (refusal !== null) tell({ kind: 'shadow_would_refuse', refusal });
     return refusal === null;

@@ -27,7 +27,7 @@ export interface ShadowCall {
   readonly now: number;
   readonly deadline: number;
   readonly consumer: string | undefined;
-  /** The live numbers: how many calls there really are at once. */
+  /** The live numbers: how many other calls there really are at once. */
   readonly inFlight: number;
   readonly waiting: number;
 }
