@@ -19,6 +19,8 @@ export interface Asked {
 }
 
 const LONGEST_TEXT = 500;
+/** Of what was asked, as JSON; a set of rules is about 1,000. */
+const LONGEST_DETAILS = 20_000;
 /** PostgreSQL's own word for "a CHECK of the table does not allow it". */
 const CHECK_VIOLATION = '23514';
 
@@ -40,17 +42,18 @@ export async function makeChange(
       const version = head + 1;
       const made = await work(trx, version);
       await advanceHead(trx, version);
-      await insertAudit(trx, { ...entry, outcome: 'applied', version, details: { ...asked.details, ...made } });
+      await insertAudit(trx, { ...entry, outcome: 'applied', version, details: { ...entry.details, ...made } });
       committing = true;
       return { version, made };
     });
   } catch (error) {
     const why = reasonOf(error, committing);
-    await record(knex, unrecorded, {
-      ...entry,
-      outcome: why instanceof VersionConflict ? 'conflict' : why instanceof ChangeRefused ? 'refused' : 'failed',
-      details: { ...asked.details, error: why.message },
-    });
+    const outcome = why instanceof VersionConflict ? 'conflict' : why instanceof ChangeRefused ? 'refused' : 'failed';
+    await record(knex, unrecorded, { ...entry, outcome, details: { ...entry.details, error: why.message } }).catch(
+      (notKept: unknown) => {
+        why.message += `; nor could this try be recorded (${String(notKept)})`;
+      },
+    );
     throw why;
   }
 }
@@ -60,7 +63,7 @@ async function record(knex: Knex, unrecorded: Unrecorded, entry: AuditEntry): Pr
   try {
     await withTransaction(knex, 'control audit', async (trx) => insertAudit(trx, entry));
   } catch (error) {
-    unrecorded.keep({ ...entry, details: { ...entry.details, not_recorded: String(error) } });
+    unrecorded.keep({ ...entry, details: { ...entry.details, not_audited: String(error) } });
   }
 }
 
@@ -80,19 +83,27 @@ function checkChange({ author, reason, seen }: Change): void {
     throw new ChangeRefused('invalid', 'a change names the version of the target that its author has seen');
 }
 
-/** PostgreSQL takes neither NUL nor lone surrogates; the audit keeps what was typed otherwise, shortened to its bound. */
+/** As it was typed, as far as PostgreSQL takes it (neither NUL nor lone surrogates) and within bounds. */
 function entryOf({ action, target, details }: Asked, { author, reason, seen }: Change): AuditEntry {
-  const text = (value: string) => value.replaceAll('\0', '').toWellFormed().slice(0, LONGEST_TEXT);
   return {
     outcome: 'failed',
     action,
-    target: text(target),
-    author: text(author),
-    reason: text(reason),
+    target: storable(target, LONGEST_TEXT),
+    author: storable(author, LONGEST_TEXT),
+    reason: storable(reason, LONGEST_TEXT),
     seen: Number.isSafeInteger(seen) ? seen : null,
     version: null,
-    details: JSON.parse(text(JSON.stringify(details)).length < LONGEST_DETAILS ? JSON.stringify(details) : '{}'),
+    details: storableDetails(details),
   };
 }
 
-const LONGEST_DETAILS = 20_000;
+function storable(text: string, longest: number): string {
+  return text.replaceAll('\0', '').toWellFormed().slice(0, longest);
+}
+
+function storableDetails(details: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const text = JSON.stringify(details, (_key, value: unknown) =>
+    typeof value === 'string' ? storable(value, LONGEST_DETAILS) : value,
+  );
+  return text.length <= LONGEST_DETAILS ? JSON.parse(text) : { left_out: `${text.length} characters` };
+}

@@ -1,5 +1,7 @@
+export type { InstanceReport } from './applied.ts';
 export type { AuditReport } from './audit.ts';
 export type { Change } from './change.ts';
+export type { DrillRequest, OverrideRequest } from './check-request.ts';
 export { type ControlDocument, decidingOverride } from './document.ts';
 export { ChangeRefused, ControlUnavailable, VersionConflict } from './errors.ts';
 export {
@@ -18,10 +20,7 @@ export {
   type ControlStore,
   type ControlStoreOptions,
   channelTarget,
-  type DrillRequest,
-  type InstanceReport,
   type Outcome,
-  type OverrideRequest,
   openControlStore,
   ruleTargetName,
 } from './store.ts';

@@ -70,6 +70,7 @@ export const reportDrillSql = `
  */
 export const instancesSql = `
   select name, service, pid, generation, applied_version::float8 as applied_version, source, problem,
+    generation = (select generation from control_head) as is_current,
     (extract(epoch from clock_timestamp() - last_seen) * 1000)::float8 as silent_ms
   from instance i
   where stopped_at is null and last_seen > clock_timestamp() - interval '1 hour'
