@@ -1,3 +1,4 @@
+export { type Alarm, type Alarms, type AlarmsOptions, openAlarms } from './alarms.ts';
 export { registerOperational } from './health.ts';
 export { createLogger, flushLog, type Logger, type LogOptions } from './log.ts';
 export { type Counter, createMetrics, type Gauge, type Histogram, type Metrics, type Registry } from './metrics.ts';

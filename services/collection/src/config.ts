@@ -26,6 +26,8 @@ const schema = z.strictObject({
   /** The same card, amount and terminal again within this time, under another key: the terminal is asked; 0: never. */
   duplicate_window_ms: z.int().min(0).max(600_000).default(0),
   control_database_url: z.url().optional(),
+  /** Alarms are POSTed there, besides the log. */
+  alarm_webhook_url: z.url({ protocol: /^https?$/ }).optional(),
   log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

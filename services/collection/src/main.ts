@@ -2,7 +2,7 @@
 // on its own database and the banks, on nothing else.
 import { randomBytes } from 'node:crypto';
 import { listen, tlsOf } from '@ballast/http';
-import { createLogger, runService } from '@ballast/telemetry';
+import { createLogger, openAlarms, runService } from '@ballast/telemetry';
 import { openMasterKeys } from './cards/master-keys.ts';
 import { openVault } from './cards/vault.ts';
 import { followRules } from './channels/follow-rules.ts';
@@ -10,8 +10,7 @@ import { openChannels, type PolicyListener } from './channels/open-channels.ts';
 import { readConfig } from './config.ts';
 import { buildInternalFace, buildPublicFace } from './http/app.ts';
 import { openWayIn } from './http/way-in.ts';
-import { openDirectory } from './merchants/directory.ts';
-import { openProvisioning } from './merchants/provision.ts';
+import { openMerchants } from './merchants/provision.ts';
 import { createCollectionMetrics } from './metrics.ts';
 import { openOrderDatabase } from './order-database.ts';
 import { openPayments } from './payments/core.ts';
@@ -22,25 +21,26 @@ const logger = createLogger({ service: 'collection', instance: config.instance, 
 
 await runService(logger, async (closing) => {
   const { instance, channels: entries, database_url: databaseUrl } = config;
-  const metrics = createCollectionMetrics(logger);
+  const alarms = closing.add(
+    openAlarms({ service: 'collection', instance, logger, webhookUrl: config.alarm_webhook_url }),
+  );
+  const metrics = createCollectionMetrics(alarms);
   const { knex, clock } = await openOrderDatabase(config, logger, closing);
   const keys = openMasterKeys(config.keys);
   const onError = (error: unknown) => logger.error({ err: error }, 'data keys could not be kept');
   const vault = closing.add(await openVault({ knex, keys, now: clock.now, onError }));
 
   const listeners: PolicyListener[] = [];
-  const channels = openChannels({ entries, logger, metrics, listeners });
+  const channels = openChannels({ entries, logger, alarms, metrics, listeners });
   for (const channel of channels.values()) closing.add(channel);
   const wayIn = openWayIn(logger, metrics, closing);
-  const url = config.control_database_url;
-  const stateDir = config.state_dir;
+  const { control_database_url: url, state_dir: stateDir } = config;
   closing.add(
     await followRules({ url, instance, stateDir, knex, channels, entries, listeners, wayIn, logger, metrics }),
   );
 
   const channelModes = new Map(entries.map(({ name, livemode }) => [name, livemode]));
-  const directory = openDirectory({ knex, keys, channelModes });
-  const provisioning = openProvisioning({ knex, keys, directory, channels: new Set(channelModes.keys()) });
+  const merchants = openMerchants({ knex, keys, channelModes });
   const owner = `${instance}-${randomBytes(4).toString('hex')}`;
   const { duplicate_window_ms: duplicateWindowMs } = config;
   const { oddAnswer: onOddAnswer } = metrics;
@@ -52,7 +52,7 @@ await runService(logger, async (closing) => {
 
   const ready = async () => void (await knex.raw('select 1 from orders limit 0'));
   const { inbound } = wayIn;
-  const faces = { core, inbound, directory, provisioning, metrics, logger, adminToken: config.admin_token, ready };
+  const faces = { core, inbound, ...merchants, metrics, logger, adminToken: config.admin_token, ready };
   const internal = closing.add(await buildInternalFace(faces));
   const terminals = closing.add(await buildPublicFace({ ...faces, tls: tlsOf(config.listen) }));
   const internalUrl = await listen(internal, config.internal);

@@ -2,7 +2,7 @@
 import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
 import { onTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
-import { createMetrics, type Logger } from '@ballast/telemetry';
+import { type Alarms, createMetrics } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { PaymentsCore } from './payments/core.ts';
 import { countOpenOrders } from './payments/leases.sql.ts';
@@ -11,7 +11,8 @@ import { countOpenCases } from './payments/persons.sql.ts';
 
 export type CollectionMetrics = ReturnType<typeof createCollectionMetrics>;
 
-export function createCollectionMetrics(logger: Logger) {
+/** `alarms`: told of transactions that last too long. */
+export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
   const metrics = createMetrics('collection');
   const calls = metrics.counter('ballast_channel_requests_total', 'Calls of a channel by outcome.', [
     'channel',
@@ -43,8 +44,15 @@ export function createCollectionMetrics(logger: Logger) {
   ]);
   onTransaction(({ name, durationMs, level }) => {
     transactions.observe({ name, level }, durationMs / 1_000);
-    if (level !== 'none')
-      logger.warn({ transaction: name, duration_ms: Math.round(durationMs), level }, 'long transaction');
+    if (level === 'none') return;
+    const message = `a transaction lasted ${Math.round(durationMs)} ms`;
+    alarms.raise({
+      name: 'long_transaction',
+      severity: level,
+      subject: name,
+      message,
+      numbers: { duration_ms: Math.round(durationMs) },
+    });
   });
 
   return {
@@ -79,6 +87,8 @@ export function createCollectionMetrics(logger: Logger) {
 
     oddAnswer(channel: string, kind: string): void {
       oddAnswers.inc({ channel, kind });
+      const message = `${channel} gave an answer that stands for no order of ours as it is: ${kind}`;
+      alarms.raise({ name: 'odd_answer', severity: 'warning', subject: `${channel} ${kind}`, message });
     },
 
     /** Gauges that are read when somebody looks. */

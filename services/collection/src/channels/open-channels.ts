@@ -2,7 +2,7 @@
 import { type ChannelEntry, type HttpChannel, type Operation, openHttpChannel } from '@ballast/channels';
 import { refuseInTransaction } from '@ballast/database';
 import { defaultRules, type PolicyEvent, type PolicyRules } from '@ballast/resilience';
-import type { Logger } from '@ballast/telemetry';
+import type { Alarms, Logger } from '@ballast/telemetry';
 import type { CollectionMetrics } from '../metrics.ts';
 
 export type PolicyListener = (channel: string, operation: Operation, event: PolicyEvent) => void;
@@ -10,6 +10,7 @@ export type PolicyListener = (channel: string, operation: Operation, event: Poli
 export interface OpenChannelsOptions {
   readonly entries: readonly ChannelEntry[];
   readonly logger: Logger;
+  readonly alarms: Pick<Alarms, 'raise'>;
   readonly metrics: CollectionMetrics;
   /** Told of every event beside the metrics and the log; may grow after the channels were opened. */
   readonly listeners?: readonly PolicyListener[];
@@ -18,6 +19,7 @@ export interface OpenChannelsOptions {
 export function openChannels({
   entries,
   logger,
+  alarms,
   metrics,
   listeners = [],
 }: OpenChannelsOptions): Map<string, HttpChannel> {
@@ -55,8 +57,11 @@ export function openChannels({
   function told(channel: string, operation: Operation, event: PolicyEvent): void {
     metrics.channelEvent(channel, operation, event);
     for (const listener of listeners) listener(channel, operation, event);
-    if (event.kind === 'state')
-      logger.warn({ channel, operation, state: event.state }, 'circuit breaker changed state');
+    if (event.kind === 'state') {
+      const severity = event.state === 'open' ? 'warning' : 'notice';
+      const message = `the circuit breaker of ${channel} ${operation} is ${event.state}`;
+      alarms.raise({ name: `breaker_${event.state}`, severity, subject: `${channel} ${operation}`, message });
+    }
     if (event.kind === 'late')
       logger.warn({ channel, operation, after_ms: Math.round(event.afterMs) }, 'an abandoned call ended after all');
   }

@@ -4,7 +4,7 @@ import { Problem } from '@ballast/contracts';
 import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';
 import type { MasterKeys } from '../cards/master-keys.ts';
-import { type Directory, type Route, secretBoundTo } from './directory.ts';
+import { type Directory, type DirectoryOptions, openDirectory, type Route, secretBoundTo } from './directory.ts';
 import {
   countKeysLocked,
   findMerchant,
@@ -19,10 +19,20 @@ import {
 
 export type Provisioning = ReturnType<typeof openProvisioning>;
 
+/** Who may pay, for one process: `channelModes` says of each of its channels whether it is live. */
+export function openMerchants(options: DirectoryOptions): { directory: Directory; provisioning: Provisioning } {
+  const directory = openDirectory(options);
+  const { knex, keys, channelModes } = options;
+  return {
+    directory,
+    provisioning: openProvisioning({ knex, keys, directory, channels: new Set(channelModes.keys()) }),
+  };
+}
+
 /** One in use and one to change to. */
 const MAX_LIVE_KEYS = 2;
 
-export interface ProvisioningOptions {
+interface ProvisioningOptions {
   readonly knex: Knex;
   readonly keys: MasterKeys;
   readonly directory: Directory;
@@ -30,7 +40,7 @@ export interface ProvisioningOptions {
 }
 
 /** Every change is seen at once by this process and within the directory's STALE_MS by the others. */
-export function openProvisioning({ knex, keys, directory, channels }: ProvisioningOptions) {
+function openProvisioning({ knex, keys, directory, channels }: ProvisioningOptions) {
   return {
     putMerchant: async (merchant: MerchantFields): Promise<void> => {
       await putMerchant(knex, merchant);
