@@ -7,7 +7,7 @@ import { access, type DeclaredTopic, topics } from './topics.ts';
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ConfigResourceTypes, ResourcePatternTypes } = kafkajs;
 
 const MAX_REPLICAS = 3;
-const LEADERS_LIMIT_MS = 10_000;
+const SETTLE_LIMIT_MS = 10_000;
 const POLL_MS = 50;
 
 /** Creates what is missing. Rejects when a topic exists with another number of partitions. */
@@ -50,7 +50,7 @@ async function compareRetention(admin: kafkajs.Admin, kept: readonly DeclaredTop
 
 /** A topic just made has no leaders for a moment; one with another number of partitions would reorder orders. */
 async function untilLed(admin: kafkajs.Admin): Promise<void> {
-  const until = performance.now() + LEADERS_LIMIT_MS;
+  const until = performance.now() + SETTLE_LIMIT_MS;
   for (;;) {
     // Rejects while a leader is missing.
     const found = await admin
@@ -97,7 +97,23 @@ export async function ensureAccess(connection: KafkaConnection, logger: KafkaLog
   ]);
   await asAdmin(connection, logger, async (admin) => {
     await admin.createAcls({ acl });
+    // Brokers learn of them a moment later: whoever starts now would be refused.
+    const until = performance.now() + SETTLE_LIMIT_MS;
+    while ((await countRights(admin)) < acl.length) {
+      if (performance.now() > until) throw new Error('Kafka took the ACLs, and does not list them');
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
   });
+}
+
+async function countRights(admin: kafkajs.Admin): Promise<number> {
+  const { resources } = await admin.describeAcls({
+    resourceType: AclResourceTypes.ANY,
+    resourcePatternType: ResourcePatternTypes.ANY,
+    operation: AclOperationTypes.ANY,
+    permissionType: AclPermissionTypes.ANY,
+  });
+  return resources.reduce((sum, { acls }) => sum + acls.length, 0);
 }
 
 /** The offset that each partition's next record gets, by partition. What is lower than it once was has been wiped. */

@@ -5,7 +5,10 @@ import { z } from 'zod';
 
 /** `kafka` in a service's configuration. Without `security`: plain text, for brokers on loopback. */
 export const kafkaConnectionSchema = z.strictObject({
-  brokers: z.array(z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port')).min(1),
+  brokers: z
+    .array(z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port'))
+    .min(1)
+    .readonly(),
   security: z.strictObject({ ca: z.string(), username: z.string(), password: z.string() }).optional(),
 });
 

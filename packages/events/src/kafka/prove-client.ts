@@ -40,7 +40,9 @@ export async function proveClient(connection: KafkaConnection, logger: KafkaLogg
         if (error === undefined) resolve();
         else reject(error);
       };
-      consumer.on(consumer.events.CRASH, ({ payload }) => done(payload.error));
+      consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
+        if (!restart) done(error);
+      });
       const start = async () => {
         await consumer.connect();
         await consumer.subscribe({ topic, fromBeginning: true });

@@ -150,15 +150,22 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     if (batches.length === 0) return;
     busyLanes.add(leader);
     for (const { partition } of batches) inFlight.add(partition);
-    void sendAll(batches).then(
-      () => {
-        busyLanes.delete(leader);
-        for (const { partition } of batches) inFlight.delete(partition);
-        runAll();
-      },
-      (error: unknown) =>
-        fail(error instanceof PublishFailed ? error : new PublishFailed('gave_up', textOf(error), error)),
+    // Whatever kafkajs is waiting for meanwhile: nothing is held longer than this.
+    const limit = setTimeout(
+      () => fail(new PublishFailed('gave_up', `no answer in ${giveUpAfterMs} ms`)),
+      giveUpAfterMs,
     );
+    void sendAll(batches)
+      .then(
+        () => {
+          busyLanes.delete(leader);
+          for (const { partition } of batches) inFlight.delete(partition);
+          runAll();
+        },
+        (error: unknown) =>
+          fail(error instanceof PublishFailed ? error : new PublishFailed('refused', textOf(error), error)),
+      )
+      .finally(() => clearTimeout(limit));
   }
 
   function takeBatches(leader: number): Batch[] {
@@ -187,23 +194,23 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       );
     }
     if (open.length === 0) return;
-    const until = performance.now() + giveUpAfterMs;
-    await Promise.all(open.map((batch) => sendUntil(batch, until)));
+    await Promise.all(open.map(sendAgain));
     // A stale view costs one more failed send, so a failure to read it is no failure.
     leaders = await readLeaders(kafka, topic).catch(() => leaders);
   }
 
-  async function sendUntil(batch: Batch, until: number): Promise<void> {
-    for (let wait = RESEND_FIRST_MS; ; wait = Math.min(wait * 2, RESEND_MOST_MS)) {
-      if (failure !== undefined) throw failure;
+  /** Until it is acknowledged or the publisher has failed, by refusal or by `giveUpAfterMs`. */
+  async function sendAgain(batch: Batch): Promise<void> {
+    for (let wait = RESEND_FIRST_MS; failure === undefined; wait = Math.min(wait * 2, RESEND_MOST_MS)) {
       try {
         if (acknowledge(batch, await send(batch.messages))) return;
       } catch (error) {
         if (error instanceof PublishFailed) throw error;
-        if (performance.now() > until) throw new PublishFailed('gave_up', textOf(error), error);
+        logger.warn({ error: textOf(error), partition: batch.partition }, 'sending to Kafka again failed');
       }
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
+    throw failure;
   }
 
   async function send(messages: kafkajs.Message[]): Promise<kafkajs.RecordMetadata[]> {
@@ -218,6 +225,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
 
   /** False: the answer says nothing of this partition. */
   function acknowledge({ partition, items }: Batch, answers: readonly kafkajs.RecordMetadata[]): boolean {
+    if (failure !== undefined) throw failure; // too late: its owner was told that the outcome is unknown
     const base = Number(answers.find((answer) => answer.partition === partition)?.baseOffset ?? Number.NaN);
     if (!Number.isSafeInteger(base) || base < 0) return false;
     const before = nextOffset[partition];
