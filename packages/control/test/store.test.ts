@@ -157,6 +157,15 @@ test.each(['ballast_control_writer', 'ballast_control_service'])(
   },
 );
 
+test('fifty refused tries at once are all audited, and leave the chain whole', async () => {
+  const before = await store.verifyAudit();
+  const tries = Array.from({ length: 50 }, () => store.setOverride(closePay, { author: 'ops', reason: '', seen: 0 }));
+  const results = await Promise.allSettled(tries);
+  expect(results.every((result) => result.status === 'rejected' && result.reason instanceof ChangeRefused)).toBe(true);
+  const after = await store.verifyAudit();
+  expect([after.broken, after.rows - before.rows]).toEqual([null, 50]);
+});
+
 test('the audit chain verifies, and each way of tampering with it is found', async () => {
   const whole = await store.verifyAudit();
   expect(whole.broken).toBeNull();
