@@ -2,6 +2,7 @@
 // offsets and is read back byte for byte, with its headers. A client that was upgraded, patched or exchanged and gets this
 // wrong would do so silently.
 import { randomUUID } from 'node:crypto';
+import type kafkajs from 'kafkajs';
 import { connectKafka, idempotentProducer, type KafkaConnection, type KafkaLogger } from './connection.ts';
 import { clientCheckTopic } from './topics.ts';
 
@@ -20,7 +21,6 @@ export async function proveClient(connection: KafkaConnection, logger: KafkaLogg
     partition: 0,
   }));
   const producer = idempotentProducer(kafka);
-  const consumer = kafka.consumer({ groupId: `${topic}.${run}`, allowAutoTopicCreation: false });
   try {
     await producer.connect();
     const bases: number[] = [];
@@ -29,34 +29,7 @@ export async function proveClient(connection: KafkaConnection, logger: KafkaLogg
     const [first = Number.NaN, second = Number.NaN] = bases;
     // Others may check at the same time, between our two batches; within a batch nobody can.
     if (!(second >= first + RECORDS / 2)) throw new Error(`two batches got the offsets ${first} and ${second}`);
-    const read: { offset: string; text: string }[] = [];
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(new Error(`read ${read.length} of ${RECORDS} records back`)),
-        READ_LIMIT_MS,
-      );
-      const done = (error?: Error) => {
-        clearTimeout(timer);
-        if (error === undefined) resolve();
-        else reject(error);
-      };
-      consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-        if (!restart) done(error);
-      });
-      const start = async () => {
-        await consumer.connect();
-        await consumer.subscribe({ topic, fromBeginning: true });
-        await consumer.run({
-          eachMessage: async ({ message: { key, value, headers, offset } }) => {
-            if (key?.toString() !== run) return;
-            read.push({ offset, text: `${headers?.['ce_id']}|${headers?.['empty']}|${value}` });
-            if (read.length === RECORDS) done();
-          },
-        });
-        consumer.seek({ topic, partition: 0, offset: String(first) });
-      };
-      start().catch(done);
-    });
+    const read = await readBack(kafka.consumer({ groupId: `${topic}.${run}`, allowAutoTopicCreation: false }), run);
     const wanted = sent.map(({ headers, value }) => `${headers.ce_id}|${headers.empty}|${value}`);
     if (read.some(({ text }, index) => text !== wanted[index]))
       throw new Error('records came back changed or out of order');
@@ -66,6 +39,38 @@ export async function proveClient(connection: KafkaConnection, logger: KafkaLogg
       cause: error,
     });
   } finally {
-    await Promise.allSettled([producer.disconnect(), consumer.disconnect()]);
+    await Promise.allSettled([producer.disconnect()]);
+  }
+}
+
+interface ReadBack {
+  readonly offset: string;
+  readonly text: string;
+}
+
+/** The records whose key is `run`, in the order they came. The topic keeps an hour: little is read that is not ours. */
+async function readBack(consumer: kafkajs.Consumer, run: string): Promise<ReadBack[]> {
+  const read: ReadBack[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => reject(new Error(`read ${read.length} of ${RECORDS} records back`)), READ_LIMIT_MS);
+  consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
+    if (!restart) reject(error);
+  });
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topic: clientCheckTopic.name, fromBeginning: true });
+    await consumer.run({
+      eachMessage: async ({ message: { key, value, headers, offset } }) => {
+        if (key?.toString() !== run) return;
+        read.push({ offset, text: `${headers?.['ce_id']}|${headers?.['empty']}|${value}` });
+        if (read.length === RECORDS) resolve();
+      },
+    });
+    await promise;
+    return read;
+  } finally {
+    clearTimeout(timer);
+    promise.catch(() => undefined); // when connecting has failed already
+    await consumer.disconnect();
   }
 }
