@@ -21,7 +21,7 @@ const TIMESTAMP = /^[0-9]{9,11}$/;
 const SIGNATURE = /^v1=([0-9a-f]{64})$/;
 
 /** The lines that are signed, joined by "\n". */
-export function signedText(of: {
+function signedText(of: {
   readonly terminal: string;
   readonly keyId: string;
   readonly timestamp: string;
