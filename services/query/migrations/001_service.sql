@@ -20,7 +20,8 @@ create table rebuild (
   state text not null check (state in ('preparing', 'building', 'done', 'cancelled')),
   instance text not null,
   started_at timestamptz not null default clock_timestamp(),
-  replay_asked_at timestamptz,
+  -- The number forwarding gave the replay that was asked for; null until it was.
+  replay integer,
   ended_at timestamptz,
   detail text not null default '',
   check ((ended_at is null) = (state in ('preparing', 'building')))

@@ -2,7 +2,7 @@
 
 import { Problem } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { scopeOf } from '../keys/api-keys.ts';
 import type { Scope } from '../orders/read-orders.sql.ts';
 import { orUnavailable } from './database-away.ts';
@@ -17,8 +17,8 @@ declare module 'fastify' {
 const BEARER = /^Bearer ([!-~]{1,256})$/;
 
 /** An onRequest hook; throws `api_key_invalid` (401). */
-export function requireKey(knex: Knex): (request: FastifyRequest) => Promise<void> {
-  return async (request) => {
+export function requireKey(knex: Knex): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  return async (request, reply) => {
     const [, key] = BEARER.exec(request.headers.authorization ?? '') ?? [];
     const scope = key === undefined ? undefined : await orUnavailable(scopeOf(knex, key));
     if (scope === undefined) {
@@ -27,6 +27,8 @@ export function requireKey(knex: Knex): (request: FastifyRequest) => Promise<voi
       });
     }
     request.scope = scope;
+    // What is read is whole, but new events wait behind the replay: the reader is told.
+    if (scope.rebuilding) reply.header('ballast-rebuilding', 'true');
   };
 }
 

@@ -27,10 +27,16 @@ export async function revokeKeyById(knex: Knex, id: string): Promise<boolean> {
   return rows.length === 1;
 }
 
-/** Whose key it is. Index: unique (key_hash). */
-export async function selectScope(knex: Knex, hash: Buffer): Promise<Scope | undefined> {
+export interface KeyScope extends Scope {
+  /** A rebuild is running: what merchants read is whole, but may be as old as its replay is long. */
+  readonly rebuilding: boolean;
+}
+
+/** Whose key it is. Indexes: unique (key_hash), rebuild_one_at_a_time. */
+export async function selectScope(knex: Knex, hash: Buffer): Promise<KeyScope | undefined> {
   const { rows } = await knex.raw(
-    `select merchant_id as "merchantId", livemode from api_key where key_hash = ? and revoked_at is null`,
+    `select merchant_id as "merchantId", livemode, exists (select 1 from rebuild where ended_at is null) as rebuilding
+     from api_key where key_hash = ? and revoked_at is null`,
     [hash],
   );
   return rows[0];

@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { type Knex, uuidv7 } from '@ballast/database';
 import type { Scope } from '../orders/read-orders.sql.ts';
-import { insertKey, revokeKeyById, selectScope } from './api-keys.sql.ts';
+import { insertKey, type KeyScope, revokeKeyById, selectScope } from './api-keys.sql.ts';
 
 const KEY = /^bk_(live|test)_[A-Za-z0-9_-]{43}$/;
 
@@ -21,7 +21,7 @@ export async function revokeKey(knex: Knex, id: string): Promise<boolean> {
 }
 
 /** Whose orders a key opens; undefined for anything that is not a live key. */
-export async function scopeOf(knex: Knex, apiKey: string): Promise<Scope | undefined> {
+export async function scopeOf(knex: Knex, apiKey: string): Promise<KeyScope | undefined> {
   return KEY.test(apiKey) ? selectScope(knex, hashOf(apiKey)) : undefined;
 }
 

@@ -15,7 +15,7 @@ const RANGE = `must lie in the years ${FIRST_YEAR} to ${LAST_YEAR}`;
 
 /** The read model keeps milliseconds; a finer bound would be rounded silently. */
 const instant = z.iso
-  .datetime({ offset: true, message: 'must be an RFC 3339 time with an offset' })
+  .datetime({ offset: true, message: 'must be an RFC 3339 time with an offset', abort: true })
   .refine((value) => !/\.\d{4}/.test(value), 'must not be finer than milliseconds')
   .refine(inRange, RANGE)
   .meta({ examples: ['2026-11-24T00:00:00Z'] });
@@ -55,7 +55,7 @@ export const orderFiltersSchema = z.strictObject({
     .meta({ description: 'Integer minor units.', examples: ['1250'] }),
   batch_number: batchNumberSchema.optional(),
   trace_number: traceNumberSchema.optional(),
-  business_date: z.iso.date('must be a date').refine(inRange, RANGE).optional(),
+  business_date: z.iso.date({ message: 'must be a date', abort: true }).refine(inRange, RANGE).optional(),
   limit: integer(200n)
     .default(50n)
     .meta({ description: '1 to 200.', examples: ['50'] }),

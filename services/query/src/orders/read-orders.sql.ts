@@ -61,51 +61,57 @@ export type FilterColumn =
   | 'batch_number'
   | 'business_date';
 
-interface Fragment {
+/** A statement and its values; apart from its run, so that a test can look at its plan. */
+export interface Statement {
   readonly sql: string;
-  readonly bindings: readonly (string | boolean)[];
+  readonly bindings: readonly (string | boolean | number)[];
 }
 
 /**
  * Newest first. Walks one index backwards (the key, or that of the first indexed filter), looking at `stretch` orders at
  * most, and keeps those that fit the other filters: whatever is asked, the work is bounded.
  */
-export async function selectOrders(
-  knex: Knex,
-  scope: Scope,
-  query: OrderQuery,
-  stretch: number,
-  limit: number,
-): Promise<OrderRow[]> {
+export function selectOrdersStatement(scope: Scope, query: OrderQuery, stretch: number, limit: number): Statement {
   const walked = walk(scope, query);
   const kept = rest(query);
-  const { rows } = await knex.raw(
-    `select ${ORDER} from (
+  return {
+    sql: `select ${ORDER} from (
        select * from merchant_order where ${walked.sql} order by order_id desc limit ?
      ) walked
      where ${kept.sql}
      order by order_id desc limit ?`,
-    [...walked.bindings, stretch, ...kept.bindings, limit],
-  );
+    bindings: [...walked.bindings, stretch, ...kept.bindings, limit],
+  };
+}
+
+export async function selectOrders(
+  knex: Knex,
+  ...asked: Parameters<typeof selectOrdersStatement>
+): Promise<OrderRow[]> {
+  const { sql, bindings } = selectOrdersStatement(...asked);
+  const { rows } = await knex.raw(sql, bindings);
   return rows;
 }
 
-/** The last order that a stretch looked at, where there may be more beyond it. Index: the same. */
+/** The last order that a stretch looked at, where there may be more beyond it. Walks the same index. */
+export function endOfStretchStatement(scope: Scope, query: OrderQuery, stretch: number): Statement {
+  const walked = walk(scope, query);
+  return {
+    sql: `select order_id from merchant_order where ${walked.sql} order by order_id desc limit 1 offset ?`,
+    bindings: [...walked.bindings, stretch - 1],
+  };
+}
+
 export async function endOfStretch(
   knex: Knex,
-  scope: Scope,
-  query: OrderQuery,
-  stretch: number,
+  ...asked: Parameters<typeof endOfStretchStatement>
 ): Promise<string | undefined> {
-  const walked = walk(scope, query);
-  const { rows } = await knex.raw(
-    `select order_id from merchant_order where ${walked.sql} order by order_id desc limit 1 offset ?`,
-    [...walked.bindings, stretch - 1],
-  );
+  const { sql, bindings } = endOfStretchStatement(...asked);
+  const { rows } = await knex.raw(sql, bindings);
   return rows[0]?.order_id;
 }
 
-function walk({ merchantId, livemode }: Scope, query: OrderQuery): Fragment {
+function walk({ merchantId, livemode }: Scope, query: OrderQuery): Statement {
   const decisive = indexed.find((column) => query.equal[column] !== undefined);
   return all([
     { sql: 'merchant_id = ?', bindings: [merchantId] },
@@ -116,7 +122,7 @@ function walk({ merchantId, livemode }: Scope, query: OrderQuery): Fragment {
   ]);
 }
 
-function rest(query: OrderQuery): Fragment {
+function rest(query: OrderQuery): Statement {
   const decisive = indexed.find((column) => query.equal[column] !== undefined);
   const others = (Object.keys(query.equal) as FilterColumn[]).filter((column) => column !== decisive);
   return all([
@@ -127,13 +133,13 @@ function rest(query: OrderQuery): Fragment {
   ]);
 }
 
-function equals(column: FilterColumn, query: OrderQuery): Fragment {
+function equals(column: FilterColumn, query: OrderQuery): Statement {
   const value = query.equal[column];
   if (value === undefined) throw new Error(`BUG: no value for ${column}`);
   return { sql: `${column} = ?`, bindings: [value] };
 }
 
-function all(fragments: readonly Fragment[]): Fragment {
+function all(fragments: readonly Statement[]): Statement {
   return {
     sql: fragments.map(({ sql }) => sql).join(' and '),
     bindings: fragments.flatMap(({ bindings }) => bindings),

@@ -1,19 +1,20 @@
 // Every statement on the read model of orders. No statement names a schema: the pool's search path says which model.
 
 import type { OrderEvent } from '@ballast/contracts';
-import type { Knex } from '@ballast/database';
+import { type ArrayType, arrayParameter, type Knex } from '@ballast/database';
 import type { Fork } from '@ballast/events';
 
-type Columns<Row> = readonly (readonly [
+type Columns = readonly (readonly [
   column: string,
-  type: string,
-  value: (row: Row) => string | number | boolean | null,
+  type: ArrayType,
+  value: (event: OrderEvent) => unknown,
+  as?: string,
 ])[];
 
 const orderKey = ['merchant_id', 'livemode', 'order_id'];
 
 /** A row is what its order's last event says. */
-const orderColumns: Columns<OrderEvent> = [
+const orderColumns: Columns = [
   ['merchant_id', 'uuid', (e) => e.merchant_id],
   ['livemode', 'boolean', (e) => e.livemode],
   ['order_id', 'uuid', (e) => e.order_id],
@@ -37,12 +38,12 @@ const orderColumns: Columns<OrderEvent> = [
   ['reason', 'text', (e) => e.data.reason],
   ['answer', 'text', (e) => e.data.answer],
   ['void_requested', 'boolean', (e) => e.data.void_requested],
-  ['business_date', 'date', (e) => e.data.business_date],
+  ['business_date', 'text', (e) => e.data.business_date, 'date'],
   ['created_at', 'timestamptz', (e) => e.data.accepted_at],
   ['updated_at', 'timestamptz', (e) => e.occurred_at],
 ];
 
-const storyColumns: Columns<OrderEvent> = [
+const storyColumns: Columns = [
   ['merchant_id', 'uuid', (e) => e.merchant_id],
   ['livemode', 'boolean', (e) => e.livemode],
   ['order_id', 'uuid', (e) => e.order_id],
@@ -50,7 +51,7 @@ const storyColumns: Columns<OrderEvent> = [
   ['generation', 'integer', (e) => e.generation],
   ['type', 'text', (e) => e.type],
   ['occurred_at', 'timestamptz', (e) => e.occurred_at],
-  ['state', 'json', (e) => JSON.stringify(e.data)],
+  ['state', 'text', (e) => JSON.stringify(e.data), 'json'],
 ];
 
 /**
@@ -69,10 +70,10 @@ export async function storeEvents(
 const STORE_EVENTS = `
   with story as (
     insert into order_story (${names(storyColumns)})
-    select ${names(storyColumns)} from ${unnest(storyColumns)}
+    select ${values(storyColumns)} from ${unnest(storyColumns)}
   )
   insert into merchant_order (${names(orderColumns)})
-  select ${names(orderColumns)} from ${unnest(orderColumns)}
+  select ${values(orderColumns)} from ${unnest(orderColumns)}
   on conflict (merchant_id, livemode, order_id) do update set ${fromExcluded(orderColumns)}`;
 
 /**
@@ -94,21 +95,25 @@ export async function takeBackEvents(trx: Knex.Transaction, forks: readonly Fork
   );
 }
 
-function names<Row>(columns: Columns<Row>): string {
+function names(columns: Columns): string {
   return columns.map(([name]) => name).join(', ');
 }
 
+/** What has no array type of its own arrives as text. */
+function values(columns: Columns): string {
+  return columns.map(([name, , , as]) => (as === undefined ? name : `${name}::${as}`)).join(', ');
+}
+
 /** `unnest(?::uuid[], …) as t(merchant_id, …)`: one array per column, one row per event. */
-function unnest<Row>(columns: Columns<Row>): string {
+function unnest(columns: Columns): string {
   return `unnest(${columns.map(([, type]) => `?::${type}[]`).join(', ')}) as t(${names(columns)})`;
 }
 
-/** pg writes numbers, booleans and null into an array as they are; knex's types know arrays of strings. */
-function arraysOf<Row>(columns: Columns<Row>, rows: readonly Row[]): string[][] {
-  return columns.map(([, , value]) => rows.map(value) as string[]);
+function arraysOf(columns: Columns, events: readonly OrderEvent[]): Buffer[] {
+  return columns.map(([, type, value]) => arrayParameter(type, events.map(value)));
 }
 
-function fromExcluded<Row>(columns: Columns<Row>): string {
+function fromExcluded(columns: Columns): string {
   return columns
     .filter(([name]) => !orderKey.includes(name))
     .map(([name]) => `${name} = excluded.${name}`)

@@ -8,19 +8,23 @@ export interface ForwardingOptions {
 }
 
 export interface Forwarding {
-  /** Asks for every event of the journal from the first one on. */
-  askReplay(): Promise<void>;
-  /** Whether a replay that was asked for has been delivered whole, and how it stands in words. */
-  replay(): Promise<{ readonly finished: boolean; readonly standing: string }>;
+  /** Asks for every event of the journal from the first one on; resolves to the number of that replay. */
+  askReplay(): Promise<number>;
+  /** Whether that replay has been delivered whole, and how it stands in words. */
+  replay(number: number): Promise<{ readonly finished: boolean; readonly standing: string }>;
 }
 
 /** Our name in forwarding's configuration. */
 const SUBSCRIBER = 'query';
 const TIMEOUT_MS = 5_000;
 
-const subscribersSchema = z.object({
+/** One for each source whose journal we are fed from. Replays are counted: those begun, and those delivered whole. */
+const feedsSchema = z.object({
   subscribers: z.array(
-    z.object({ name: z.string(), rebuild: z.object({ state: z.string(), events: z.number().optional() }).nullable() }),
+    z.object({
+      subscriber: z.string(),
+      rebuild: z.object({ asked: z.int(), finished: z.int(), progress: z.number().nullable() }),
+    }),
   ),
 });
 
@@ -37,16 +41,26 @@ export function openForwarding({ url, adminToken }: ForwardingOptions): Forwardi
     return text === '' ? null : JSON.parse(text);
   }
 
+  async function replays() {
+    const { subscribers } = feedsSchema.parse(await call('GET', '/admin/subscribers'));
+    const ours = subscribers.filter(({ subscriber }) => subscriber === SUBSCRIBER).map(({ rebuild }) => rebuild);
+    if (ours.length === 0) throw new Error(`forwarding delivers nothing to "${SUBSCRIBER}" at present`);
+    return ours;
+  }
+
   return {
-    askReplay: async () => void (await call('POST', `/admin/subscribers/${SUBSCRIBER}/rebuild`)),
-    replay: async () => {
-      const { subscribers } = subscribersSchema.parse(await call('GET', '/admin/subscribers'));
-      const ours = subscribers.find(({ name }) => name === SUBSCRIBER);
-      if (ours === undefined) throw new Error(`forwarding has no subscriber "${SUBSCRIBER}"`);
-      const state = ours.rebuild?.state ?? 'done';
+    askReplay: async () => {
+      // Read first: it begins a moment after it was asked for, and until then the last one counts as finished.
+      const last = Math.max(...(await replays()).map(({ asked }) => asked));
+      await call('POST', `/admin/subscribers/${SUBSCRIBER}/rebuild`);
+      return last + 1;
+    },
+    replay: async (number) => {
+      const ours = await replays();
+      const progress = Math.min(...ours.map((replay) => replay.progress ?? (replay.finished < number ? 0 : 1)));
       return {
-        finished: state === 'done',
-        standing: `forwarding: replay ${state}, ${ours.rebuild?.events ?? 0} events`,
+        finished: ours.every(({ finished }) => finished >= number),
+        standing: `replay ${number} is delivered to ${Math.floor(progress * 100)} %`,
       };
     },
   };

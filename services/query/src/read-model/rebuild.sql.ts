@@ -8,12 +8,13 @@ export interface RebuildRow {
   readonly state: RebuildState;
   readonly instance: string;
   readonly started_at: string;
-  readonly replay_asked_at: string | null;
+  /** Forwarding's number of the replay that was asked for. */
+  readonly replay: number | null;
   readonly ended_at: string | null;
   readonly detail: string;
 }
 
-const REBUILD = `id, state, instance, rfc3339(started_at) as started_at, rfc3339(replay_asked_at) as replay_asked_at,
+const REBUILD = `id, state, instance, rfc3339(started_at) as started_at, replay,
   rfc3339(ended_at) as ended_at, detail`;
 
 /** The last rebuild: the one that runs, or the one that made the present model. Index: the primary key. */
@@ -35,11 +36,8 @@ export async function startBuilding(knex: Knex, id: number): Promise<void> {
   await knex.raw(`update rebuild set state = 'building' where id = ? and state = 'preparing'`, [id]);
 }
 
-export async function markReplayAsked(knex: Knex, id: number): Promise<void> {
-  await knex.raw(
-    `update rebuild set replay_asked_at = clock_timestamp(), detail = '' where id = ? and ended_at is null`,
-    [id],
-  );
+export async function markReplay(knex: Knex, id: number, replay: number): Promise<void> {
+  await knex.raw('update rebuild set replay = ? where id = ? and ended_at is null', [replay, id]);
 }
 
 export async function noteDetail(knex: Knex, id: number, detail: string): Promise<void> {

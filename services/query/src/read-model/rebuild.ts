@@ -1,5 +1,6 @@
-// Rebuilds the read model from nothing, beside the present one. Merchants notice nothing: the present model goes on being
-// kept up to date and read until the next one, complete, takes its name in one short transaction.
+// Rebuilds the read model from nothing, beside the present one. Merchants go on reading the present model, which is whole at
+// every moment, until the next one, complete, takes its name in one short transaction. New events wait behind the replay,
+// so what is read may be as old as the replay is long: replies then carry `Ballast-Rebuilding: true`.
 //
 //   preparing   the next schema is being made, empty
 //   building    every delivery goes into both models (deliveries.ts); forwarding is asked to replay the journal from its
@@ -17,7 +18,7 @@ import {
   cancelRebuild,
   insertRebuild,
   lastRebuild,
-  markReplayAsked,
+  markReplay,
   modelState,
   noteDetail,
   type RebuildRow,
@@ -51,7 +52,7 @@ export interface RebuildBody {
   readonly id: number | null;
   readonly state: RebuildRow['state'] | 'none';
   readonly started_at: string | null;
-  readonly replay_asked_at: string | null;
+  readonly replay: number | null;
   readonly ended_at: string | null;
   readonly detail: string;
 }
@@ -80,16 +81,17 @@ export function openRebuilds({ knex, databaseUrl, instance, forwarding, logger }
       await startBuilding(knex, rebuild.id);
       return true;
     }
-    if (rebuild.replay_asked_at === null) {
-      await forwarding.askReplay();
-      await markReplayAsked(knex, rebuild.id);
+    if (rebuild.replay === null) {
+      await markReplay(knex, rebuild.id, await forwarding.askReplay());
       return true;
     }
-    return !(await finishWhenWhole(rebuild, forwarding));
+    return !(await finishWhenWhole(rebuild, await forwarding.replay(rebuild.replay)));
   }
 
-  async function finishWhenWhole(rebuild: RebuildRow, from: Forwarding): Promise<boolean> {
-    const { finished, standing } = await from.replay();
+  async function finishWhenWhole(
+    rebuild: RebuildRow,
+    { finished, standing }: { finished: boolean; standing: string },
+  ): Promise<boolean> {
     const next = await modelState(knex, 'read_model_next');
     const present = await modelState(knex, 'read_model');
     const detail = `${standing}; ${next.gaps} orders wait for an event, ${next.parked} events are parked`;
@@ -136,8 +138,7 @@ function runFor(runOnce: () => Promise<boolean>, onError: (error: unknown) => vo
 }
 
 function bodyOf(row: RebuildRow | undefined): RebuildBody {
-  if (row === undefined)
-    return { id: null, state: 'none', started_at: null, replay_asked_at: null, ended_at: null, detail: '' };
-  const { id, state, started_at, replay_asked_at, ended_at, detail } = row;
-  return { id, state, started_at, replay_asked_at, ended_at, detail };
+  if (row === undefined) return { id: null, state: 'none', started_at: null, replay: null, ended_at: null, detail: '' };
+  const { id, state, started_at, replay, ended_at, detail } = row;
+  return { id, state, started_at, replay, ended_at, detail };
 }

@@ -24,14 +24,23 @@ export function openModelPool(url: string, schema: ModelSchema): Knex {
   });
 }
 
-/** For merchants. A pool of their own: readers cannot take the connections that deliveries need. */
+/**
+ * For merchants. A pool of their own: readers cannot take the connections that deliveries need. Plans walk an index in its
+ * own order and stop when the page is full; left alone, the planner collects a whole stretch and sorts it for each page.
+ */
 export function openReadersPool(url: string): Knex {
   return openDatabase({
     url,
     applicationName: 'query readers',
     poolMax: 6,
     statementTimeoutMs: READ_TIMEOUT_MS,
-    settings: { search_path: 'read_model,public', enable_seqscan: 'off', jit: 'off' },
+    settings: {
+      search_path: 'read_model,public',
+      enable_seqscan: 'off',
+      enable_bitmapscan: 'off',
+      enable_sort: 'off',
+      jit: 'off',
+    },
   });
 }
 
