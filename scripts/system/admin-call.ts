@@ -3,7 +3,7 @@ import { request } from 'undici';
 
 const LIMIT_MS = 5_000;
 
-export class AdminCallFailed extends Error {
+class AdminCallFailed extends Error {
   readonly status: number;
 
   constructor(what: string, status: number, body: string) {

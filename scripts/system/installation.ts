@@ -48,17 +48,18 @@ export async function openInstallation(layout: Layout, options: InstallationOpti
   const known = text === undefined ? undefined : installationSchema.parse(JSON.parse(text));
   const ports = { ...known?.ports } as Record<PortName, number>;
   const taken = new Set(Object.values(ports));
+  const replaced: string[] = [];
   for (const name of portNames) {
     const wanted = ports[name] ?? (options.ports === 'usual' ? usualPorts[name] : undefined);
     if (wanted !== undefined && (options.runsAlready(name) || (await isFree(wanted)))) {
       ports[name] = wanted;
     } else {
       ports[name] = await pickPort(taken);
-      if (wanted !== undefined)
-        options.say(`port ${wanted} (${name}) is taken by another program; using ${ports[name]} instead`);
+      if (wanted !== undefined) replaced.push(`${wanted} (${name}) by ${ports[name]}`);
     }
     taken.add(ports[name]);
   }
+  if (replaced.length > 0) options.say(`Ports that another program has taken are replaced: ${replaced.join(', ')}`);
   const installation: Installation = { version: 1, ports, secrets: known?.secrets ?? newSecrets() };
   writePrivate(layout.installation, installation);
   return installation;

@@ -5,7 +5,8 @@ import type { RunFile } from './run-file.ts';
 
 export function printedBlock(run: RunFile): string {
   const { services, postgres, banks } = run;
-  const here = relative(process.cwd(), run.data_dir) || run.data_dir;
+  const fromHere = relative(process.cwd(), run.data_dir);
+  const here = fromHere === '' || fromHere.startsWith('..') ? run.data_dir : fromHere;
   const data = run.data_dir === defaultDataDir ? '' : ` --data ${here}`;
   const words = (command: string, more = '') =>
     `npm run ${command}${data === '' && more === '' ? '' : ` --${data}${more}`}`;
@@ -52,7 +53,8 @@ export function printedBlock(run: RunFile): string {
     ...table([
       [words('pay'), 'one signed payment: request, answer, time'],
       [words('pay', ' --twice'), 'the very same bytes twice: one order, one charge'],
-      [words('break', ' bank_a'), `then ${words('status', ' --watch')}, and ${words('heal', ' bank_a')}`],
+      [words('break', ' bank_a'), 'one bank is gone: its channel opens, the others do not notice'],
+      [words('status', ' --watch'), `one screen, every second; ${words('heal', ' bank_a')} brings it back`],
       [words('doctor'), 'looks at everything and says what to do'],
     ]),
     '',

@@ -11,7 +11,7 @@ const internalSchema = processSchema.extend({ internal_url: z.url() });
 const publicSchema = internalSchema.extend({ url: z.url() });
 const serverSchema = z.strictObject({ port, pid, data_dir: z.string(), log_file: z.string() });
 
-export const runFileSchema = z.strictObject({
+const runFileSchema = z.strictObject({
   version: z.literal(1),
   started_at: z.iso.datetime(),
   data_dir: z.string(),

@@ -20,7 +20,7 @@ const route = (channel: string, method: 'card' | 'code', weight = 1, binPrefix: 
 });
 
 /** Two merchants, five terminals. Cards that begin with 55 always go to bank_b, so that a break of it can be seen. */
-export const demoMerchants = [
+const demoMerchants = [
   {
     id: `mer_${uuid(1)}`,
     name: 'Corner Café, Berlin',

@@ -4,7 +4,7 @@ import { type Server, startServer } from '@ballast/database/embedded';
 import type { Layout, ServerName } from './layout.ts';
 import { identityOf, signalIfThere } from './processes.ts';
 
-export const databasesOf = { orders: ['orders'], main: ['forwarding', 'query', 'control'] } as const;
+const databasesOf = { orders: ['orders'], main: ['forwarding', 'query', 'control'] } as const;
 
 const settings: Readonly<Record<ServerName, Readonly<Record<string, string>>>> = {
   orders: {},

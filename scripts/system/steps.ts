@@ -60,6 +60,6 @@ export function createSteps(say: (line: string) => void, signal?: AbortSignal): 
   };
 }
 
-export function lastLines(file: string, lines = TAIL_LINES): string {
+function lastLines(file: string, lines = TAIL_LINES): string {
   return (readIfThere(file) ?? '').trimEnd().split('\n').slice(-lines).join('\n');
 }

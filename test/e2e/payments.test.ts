@@ -99,5 +99,6 @@ test('with the second server, forwarding and query down and collection started a
 
 test('every invariant held, and no log has a card number or a secret', async () => {
   await quiet(under.system.runFile);
+  await expectReadModelEqualsJournal(under.system.runFile);
   await expectInvariants(under.system.runFile, tills.historyFile);
 });

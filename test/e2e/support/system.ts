@@ -16,7 +16,7 @@ export interface SystemUnderTest {
   end(failed: boolean): Promise<void>;
 }
 
-export const horizonMs = 2_000;
+const horizonMs = 2_000;
 const latency = { p50_ms: 5, p99_ms: 30 };
 
 export async function startUnderTest(label: string): Promise<SystemUnderTest> {

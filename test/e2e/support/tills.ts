@@ -33,7 +33,7 @@ export interface Tills {
 }
 
 /** What a terminal gives one request. Short, so that a killed service's leases run out within the test. */
-export const deadlineMs = 3_000;
+const deadlineMs = 3_000;
 const PAUSE_MS = 30;
 const RETRY_MS = 200;
 /** A terminal gives up after this: what it does not know then stays unknown to it. */
