@@ -19,6 +19,7 @@ import { openSignal } from './signal.ts';
 import { ensureSlot } from './source/ensure-slot.ts';
 import { fillTail } from './source/fill-tail.ts';
 import { type Beat, connectSource, openHeartbeat } from './source/heartbeat.ts';
+import { DATA_COLUMN } from './source/journal-row.ts';
 import { type LogReader, openLogReader } from './source/log-reader.ts';
 import { parseLsn } from './source/lsn.ts';
 import { findMisconfiguration, hasSlotCap, readGeneration, readSlot, takeXid } from './source/source.sql.ts';
@@ -73,9 +74,9 @@ const MISCONFIGURED_RETRY_MS = 5_000;
 const BEAT_MS = 1_000;
 const SETTLE_MS = 500;
 const WATCH_MS = 200;
-/** The tail's room: about 27,000 events of 1.2 kB. */
+/** The tail's room: about 20,000 events of 1.2 kB, a second's worth at the highest rate. */
 const TAIL_BYTES = 32 * 1024 * 1024;
-const TAIL_ENTRIES = 40_000;
+const TAIL_ENTRIES = 20_000;
 /** A feed for which a full tail has waited this long, or the slot has kept this much, goes on from the journal. */
 const HOLD_MS = 3_000;
 const HOLD_BYTES = 48 * 1024 * 1024;
@@ -140,6 +141,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
         applicationName,
         slot: source.slot,
         publication: source.publication,
+        keptAsBytes: DATA_COLUMN,
         onMessage: intake.onMessage,
         onProgress: intake.onProgress,
       }),

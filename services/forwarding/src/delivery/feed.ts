@@ -14,7 +14,7 @@ import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
-import type { Journal, Refill } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { openRate } from './rate.ts';
 import { openSender, type Subscriber } from './send-delivery.ts';
 import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
@@ -91,7 +91,7 @@ const MOST_BYTES = 2 * 1024 * 1024;
 /** Not more than fifty deliveries a second: what comes meanwhile shares the next one, and the subscriber's transaction. */
 const INTERVAL_MS = 20;
 /** A feed comes back to the log when no more than this is waiting there for it. */
-const JOIN_WITHIN = 20_000;
+const JOIN_WITHIN = 10_000;
 const IDLE_WAIT_MS = 1_000;
 const JOURNAL_WAIT_MS = 200;
 const RETRY_MS = 1_000;
@@ -161,25 +161,26 @@ export function openFeed(options: FeedOptions): Feed {
     const still = () => !closed && wanted === 'on' && reading === here;
     const since = kept.snapshot;
     const refill = await journal.refill(since);
-    Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
-    for await (const piece of refill.pieces()) {
-      if (!(await delivery.deliver(piece.events, still))) return;
-      here.blocksLeft = piece.blocksLeft;
-      here.events += piece.events.length;
+    const place = tail.hold(refill.until.xmin);
+    try {
+      Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
+      for await (const piece of refill.pieces()) {
+        if (!(await delivery.deliver(piece.events, still))) return;
+        here.blocksLeft = piece.blocksLeft;
+        here.events += piece.events.length;
+      }
+      if (!(await delivery.deliver(refill.watermarks, still)) || !still()) return;
+      here.blocksLeft = 0;
+      kept = { snapshot: refill.until, at: refill.at };
+      if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
+      if (place !== undefined && !place.lost && tail.pending(place.cursor) <= JOIN_WITHIN) {
+        position = tail.positionBefore(place.cursor);
+        go({ from: 'log', cursor: place.cursor });
+      }
+    } finally {
+      if (place !== undefined) tail.giveBack(place);
     }
-    if (!(await delivery.deliver(refill.watermarks, still)) || !still()) return;
-    here.blocksLeft = 0;
-    kept = { snapshot: refill.until, at: refill.at };
-    if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
-    if (!joinLog(refill) && here.events === 0) await changed.wait(JOURNAL_WAIT_MS);
-  }
-
-  function joinLog(refill: Refill): boolean {
-    const cursor = tail.join(refill.until.xmin);
-    if (cursor === undefined || tail.pending(cursor) > JOIN_WITHIN) return false;
-    position = tail.positionBefore(cursor);
-    go({ from: 'log', cursor });
-    return true;
+    if (reading === here && here.events === 0) await changed.wait(JOURNAL_WAIT_MS);
   }
 
   function cutLoose(why: string): void {

@@ -3,7 +3,7 @@ import { type DeliveryReply, deliveryReplySchema } from '@ballast/contracts';
 import { refuseInTransaction } from '@ballast/database';
 import { Pool } from 'undici';
 import type { OutgoingMessage } from '../source/journal-row.ts';
-import { deliveryText } from '../source/journal-row.ts';
+import { openBodyWriter } from './delivery-body.ts';
 
 export interface Subscriber {
   readonly name: string;
@@ -42,12 +42,13 @@ export function openSender({ name, url, token }: Subscriber): Sender {
     bodyTimeout: REPLY_TIMEOUT_MS,
     maxResponseSize: MAX_REPLY_BYTES,
   });
+  const writer = openBodyWriter();
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const path = `${new URL(url).pathname.replace(/\/$/, '')}/deliveries`;
   return {
     send: async (messages) => {
       refuseInTransaction(`delivery to ${name}`);
-      const body = `{"messages":[${messages.map(deliveryText).join(',')}]}`;
+      const body = writer.write(messages);
       try {
         const answer = await pool.request({ method: 'POST', path, headers, body });
         const text = await answer.body.text();

@@ -1,12 +1,12 @@
-// The last stretch of one source's log, in memory, shared by all its feeds: each keeps a cursor into it. Bounded by bytes;
-// what every reading feed has passed is let go from the front when room is needed. When a feed that is still reading
-// stands at the front of a full tail, there is no room, and the log reader waits.
+// The last stretch of one source's log, in memory, shared by all its feeds: each keeps a cursor into it. Bounded; what
+// every cursor has passed is let go, but for a little. When a feed that is still reading stands at the front of a full
+// tail, there is no room, and the log reader waits.
 //
-// A feed that reads the journal instead comes back by a snapshot of the database (see `join`): everything let go, and
-// everything committed before the log reader's first position, must be finished in it.
-
-import { openSignal, type Signal } from '../signal.ts';
+// A feed that reads the journal comes back by a snapshot of the database (see `hold`): everything let go, and everything
+// committed before the log reader's first position, must be finished in it. While it reads up to that snapshot it holds
+// the place where it will go on, but only as long as there is room: nobody waits for a feed that is not here.
 import type { OutgoingMessage } from '../source/journal-row.ts';
+import { openSignal, type Signal } from '../signal.ts';
 
 export interface LogPosition {
   /** Where the commit record begins. Transactions share no position; events of one transaction do. */
@@ -26,6 +26,12 @@ export interface TailEntry extends LogPosition {
   readonly message: OutgoingMessage;
 }
 
+/** Where a feed will go on; lost when room was needed. */
+export interface Place {
+  readonly cursor: number;
+  readonly lost: boolean;
+}
+
 export interface Tail {
   push(entry: TailEntry): void;
   /** Nothing before `lsn` is still to come. */
@@ -35,10 +41,11 @@ export interface Tail {
   /** Entries from the cursor to the end. */
   pending(cursor: number): number;
   /**
-   * The cursor from which a feed goes on that has everything visible in a snapshot with this xmin. Undefined: the tail
-   * does not reach back far enough; later it will.
+   * Holds the place from which a feed goes on that has everything visible in a snapshot with this xmin, until it is given
+   * back or there is no room. Undefined: the tail does not reach back far enough; a later snapshot will do.
    */
-  join(xmin: number): number | undefined;
+  hold(xmin: number): Place | undefined;
+  giveBack(place: Place): void;
   /** The first entry that is kept. */
   begin(): number;
   /** The last entry before the cursor. */
@@ -67,6 +74,8 @@ export interface TailOptions {
 }
 
 const COMPACT_AFTER = 4_096;
+/** Kept though every cursor has passed them: a snapshot taken now must not be older than what was let go. */
+const KEEP_ENTRIES = 1_000;
 /** The log reader asks an idle server every second how far it is. */
 const EXPECTED_EVERY_MS = 2_500;
 
@@ -75,6 +84,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   /** Index in `entries` of the first one kept, and its cursor. */
   let head = 0;
   let first = 0;
+  let pushed = 0;
   let bytes = 0;
   let through = start;
   let heardAt = performance.now();
@@ -82,6 +92,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   let letGo: LogPosition = { lsn: start, index: -1 };
   let onRoom: () => void = () => undefined;
   const cursors = new Set<{ readonly cursor: number }>();
+  const places = new Set<{ cursor: number; lost: boolean }>();
   const grew = openSignal();
 
   const count = () => entries.length - head;
@@ -89,20 +100,28 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   const at = (cursor: number) => entries[head + cursor - first];
 
   function makeRoom(): void {
-    let slowest = first + count();
-    for (const { cursor } of cursors) slowest = Math.min(slowest, cursor);
-    while (isOver() && first < slowest) {
-      const entry = entries[head++];
-      if (entry === undefined) throw new Error('BUG: nothing to let go');
-      first++;
-      bytes -= entry.bytes;
-      letGo = entry;
-      if (entry.xid > letGoXid) letGoXid = entry.xid;
+    const end = first + count();
+    const reading = least(cursors, end);
+    const held = Math.min(reading, least(places, end), end - KEEP_ENTRIES);
+    while (first < held || (isOver() && first < reading)) letFirstGo();
+    for (const place of places) {
+      if (place.cursor >= first) continue;
+      place.lost = true;
+      places.delete(place);
     }
     if (head > COMPACT_AFTER) {
       entries = entries.slice(head);
       head = 0;
     }
+  }
+
+  function letFirstGo(): void {
+    const entry = entries[head++];
+    if (entry === undefined) throw new Error('BUG: nothing to let go');
+    first++;
+    bytes -= entry.bytes;
+    letGo = entry;
+    if (entry.xid > letGoXid) letGoXid = entry.xid;
   }
 
   return {
@@ -111,7 +130,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
     push: (entry) => {
       entries.push(entry);
       bytes += entry.bytes;
-      if (isOver()) makeRoom();
+      if (isOver() || ++pushed % KEEP_ENTRIES === 0) makeRoom();
       grew.notify();
     },
     progress: (lsn) => {
@@ -129,11 +148,16 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       return taken;
     },
     pending: (cursor) => first + count() - cursor,
-    join: (xmin) => {
+    hold: (xmin) => {
       if (letGoXid >= xmin) return undefined;
       let cursor = first;
       for (let entry = at(cursor); entry !== undefined && entry.xid < xmin; entry = at(++cursor));
-      return cursor;
+      const place = { cursor, lost: false };
+      places.add(place);
+      return place;
+    },
+    giveBack: (place) => {
+      places.delete(place);
     },
     begin: () => first,
     positionBefore: (cursor) => (cursor > first ? (at(cursor - 1) ?? letGo) : letGo),
@@ -151,6 +175,12 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       if (!isOver()) onRoom();
     },
   };
+}
+
+function least(cursors: Iterable<{ readonly cursor: number }>, end: number): number {
+  let slowest = end;
+  for (const { cursor } of cursors) slowest = Math.min(slowest, cursor);
+  return slowest;
 }
 
 export function isAfter(entry: LogPosition, position: LogPosition): boolean {

@@ -4,7 +4,7 @@ import type { Tail } from '../delivery/tail.ts';
 import type { OutgoingMessage } from './journal-row.ts';
 import { journalRowReader, type RowReader, rfc3339 } from './journal-row.ts';
 import type { LogReader } from './log-reader.ts';
-import type { LogMessage, Relation } from './pgoutput.ts';
+import type { LogMessage, LogValue, Relation } from './pgoutput.ts';
 
 export interface Intake {
   onMessage(message: LogMessage): void;
@@ -29,7 +29,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   let receivedAt = 0;
   let index = 0;
 
-  function onInsert(relation: Relation, values: readonly (string | null)[]): void {
+  function onInsert(relation: Relation, values: readonly LogValue[]): void {
     if (relation.name === JOURNAL) {
       const { xid, message } = rowReader(relation)(values);
       onEvent();
@@ -47,9 +47,9 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     return made;
   }
 
-  function watermark(relation: Relation, values: readonly (string | null)[]): OutgoingMessage {
-    const node = values[relation.columns.indexOf('node')] ?? '';
-    const value = rfc3339(values[relation.columns.indexOf('value')] ?? '');
+  function watermark(relation: Relation, values: readonly LogValue[]): OutgoingMessage {
+    const node = String(values[relation.columns.indexOf('node')]);
+    const value = rfc3339(String(values[relation.columns.indexOf('value')]));
     return { kind: 'watermark', source, generation, node, value };
   }
 

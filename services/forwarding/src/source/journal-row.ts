@@ -1,9 +1,10 @@
 // A row of the journal as text values, from the log or from a query, becomes a message. `data` stays the text PostgreSQL
 // wrote: on its way through here it is neither parsed nor formatted again.
 import type { OrderEvent, Watermark } from '@ballast/contracts';
+import type { LogValue } from './pgoutput.ts';
 
-/** An event on its way through: everything but `data` taken apart. */
-export type OutgoingEvent = Omit<OrderEvent, 'data'> & { readonly data: string };
+/** An event on its way through: everything but `data` taken apart. Bytes from the log, outside the heap; text from a query. */
+export type OutgoingEvent = Omit<OrderEvent, 'data'> & { readonly data: string | Buffer };
 export type OutgoingMessage = OutgoingEvent | Watermark;
 
 /** The columns a query of the journal selects, in this order. */
@@ -25,7 +26,9 @@ export interface JournalRow {
   readonly message: OutgoingEvent;
 }
 
-export type RowReader = (values: readonly (string | null)[]) => JournalRow;
+export type RowReader = (values: readonly LogValue[]) => JournalRow;
+
+export const DATA_COLUMN = 'data';
 
 /** For rows whose columns stand in this order; unknown ones are passed over. Throws when one is missing. */
 export function journalRowReader(source: string, columns: readonly string[]): RowReader {
@@ -59,8 +62,8 @@ export function journalRowReader(source: string, columns: readonly string[]): Ro
         version: issued,
         livemode: values[livemode] === 't',
         occurred_at: rfc3339(text(values[occurredAt])),
-        traceparent: values[traceparent] ?? null,
-        data: text(values[data]),
+        traceparent: textOrNull(values[traceparent]),
+        data: values[data] ?? missing(),
       },
     };
   };
@@ -72,9 +75,16 @@ function positionOf(name: string, columns: readonly string[]): number {
   return at;
 }
 
-function text(value: string | null | undefined): string {
-  if (value === null || value === undefined) throw new Error('the journal has null where it promises a value');
-  return value;
+function text(value: LogValue | undefined): string {
+  return textOrNull(value) ?? missing();
+}
+
+function textOrNull(value: LogValue | undefined): string | null {
+  return typeof value === 'string' ? value : null;
+}
+
+function missing(): never {
+  throw new Error('the journal has no text where it promises a value');
 }
 
 /** `2026-11-24 20:40:00.12+00`, as a session in UTC writes it, with all six digits. */
@@ -82,16 +92,4 @@ export function rfc3339(at: string): string {
   const seconds = at.slice(0, 19).replace(' ', 'T');
   const fraction = at.slice(20, at.lastIndexOf('+'));
   return `${seconds}.${fraction.padEnd(6, '0')}Z`;
-}
-
-/** The message as it stands in the body of a direct delivery. */
-export function deliveryText(message: OutgoingMessage): string {
-  if (message.kind === 'watermark') return JSON.stringify(message);
-  const { id, source, generation, type, order_id, merchant_id, version, livemode, occurred_at, traceparent } = message;
-  return (
-    `{"kind":"event","id":"${id}","source":${JSON.stringify(source)},"generation":${generation},` +
-    `"type":${JSON.stringify(type)},"order_id":"${order_id}","merchant_id":"${merchant_id}","version":${version},` +
-    `"livemode":${livemode},"occurred_at":"${occurred_at}",` +
-    `"traceparent":${traceparent === null ? 'null' : JSON.stringify(traceparent)},"data":${message.data}}`
-  );
 }

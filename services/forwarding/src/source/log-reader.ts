@@ -14,6 +14,8 @@ export interface LogReaderOptions {
   readonly applicationName: string;
   readonly slot: string;
   readonly publication: string;
+  /** A column that is handed out as bytes. */
+  readonly keptAsBytes: string;
   /** In the order of the log. Called synchronously as bytes arrive. */
   onMessage(message: LogMessage): void;
   /** Nothing before `lsn` is still to come; between transactions only. */
@@ -77,7 +79,7 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
   const { rows } = await client.query('IDENTIFY_SYSTEM');
   const system = { identifier: String(rows[0].systemid), timeline: Number(rows[0].timeline) };
 
-  const decoder = openDecoder();
+  const decoder = openDecoder(options.keptAsBytes);
   let received = 0;
   let confirmed = 0;
   let inTransaction = false;

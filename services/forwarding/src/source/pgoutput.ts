@@ -7,10 +7,13 @@ export interface Relation {
   readonly columns: readonly string[];
 }
 
+/** Text as PostgreSQL prints it; bytes of it for the column that is only passed on. */
+export type LogValue = string | Buffer | null;
+
 export type LogMessage =
   /** `lsn`: where the commit record begins; every message of the transaction belongs to it. */
   | { readonly kind: 'begin'; readonly lsn: number; readonly committedAt: number; readonly xid: number }
-  | { readonly kind: 'insert'; readonly relation: Relation; readonly values: readonly (string | null)[] }
+  | { readonly kind: 'insert'; readonly relation: Relation; readonly values: readonly LogValue[] }
   /** `end`: where the commit record ends; confirming it means having the whole transaction. */
   | { readonly kind: 'commit'; readonly end: number };
 
@@ -30,8 +33,9 @@ const TEXT_VALUE = 0x74;
 /** Origin, type and logical message: announced, and of no interest here. */
 const IGNORED = new Set([0x4f, 0x59, 0x4d]);
 
-export function openDecoder(): Decoder {
-  const relations = new Map<number, Relation>();
+/** `keptAsBytes`: a column whose values are large and never looked into. */
+export function openDecoder(keptAsBytes: string): Decoder {
+  const relations = new Map<number, Relation & { readonly bytesAt: number }>();
 
   function readRelation(bytes: Buffer, at: number): void {
     const id = bytes.readUInt32BE(at);
@@ -44,14 +48,15 @@ export function openDecoder(): Decoder {
       columns.push(bytes.toString('utf8', next + 1, end));
       next = end + 9; // type and its modifier
     }
-    relations.set(id, { name: bytes.toString('utf8', schemaEnd + 1, nameEnd), columns });
+    const name = bytes.toString('utf8', schemaEnd + 1, nameEnd);
+    relations.set(id, { name, columns, bytesAt: columns.indexOf(keptAsBytes) });
   }
 
   function readInsert(bytes: Buffer, at: number): LogMessage {
     const relation = relations.get(bytes.readUInt32BE(at));
     if (relation === undefined) throw new Error('BUG: a row of a relation that was never announced');
     const count = bytes.readUInt16BE(at + 5); // after one byte "new tuple"
-    const values = new Array<string | null>(count);
+    const values = new Array<LogValue>(count);
     let next = at + 7;
     for (let column = 0; column < count; column++) {
       const kind = bytes[next];
@@ -61,7 +66,9 @@ export function openDecoder(): Decoder {
       } else if (kind === TEXT_VALUE) {
         const from = next + 5;
         next = from + bytes.readUInt32BE(next + 1);
-        values[column] = bytes.toString('utf8', from, next);
+        // A copy: pg moves what it has not parsed yet within the buffer this is a part of.
+        values[column] =
+          column === relation.bytesAt ? Buffer.from(bytes.subarray(from, next)) : bytes.toString('utf8', from, next);
       } else {
         throw new Error(`BUG: a new row with a value of kind ${kind}`);
       }
