@@ -74,6 +74,7 @@ export async function startQuery(label: string, options: TestQueryOptions = {}) 
     knex,
     readers,
     admin,
+    logger,
 
     /** As forwarding does it. */
     async deliver(messages: readonly (OrderEvent | object)[], token = DELIVERY_TOKEN): Promise<DeliveryReply> {

@@ -1,0 +1,133 @@
+// The read model equals the fold of the journal, whatever is delivered how often, in which order and in which batches.
+import type { OrderEvent } from '@ballast/contracts';
+import { orderEventTypes, orderStatuses } from '@ballast/contracts';
+import { uuidv7 } from '@ballast/database';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { modelState } from '../src/read-model/rebuild.sql.ts';
+import { event, newMerchant } from './support/events.ts';
+import { startQuery, type TestQuery } from './support/query.ts';
+
+let query: TestQuery;
+
+beforeAll(async () => {
+  query = await startQuery('fold');
+});
+afterAll(() => query.stop());
+
+const change = fc.record({
+  status: fc.constantFrom(...orderStatuses),
+  type: fc.constantFrom(...orderEventTypes),
+  approvedAmount: fc.option(fc.integer({ min: 1, max: 1_000_000 })),
+  reason: fc.option(fc.string({ unit: 'grapheme', maxLength: 20 }).filter((text) => !text.includes('\u0000'))),
+  /** When each copy of it arrives. */
+  arrivals: fc.array(fc.nat(1_000), { minLength: 1, maxLength: 3 }),
+});
+const story = fc.record({
+  livemode: fc.boolean(),
+  changes: fc.array(change, { minLength: 1, maxLength: 7 }),
+  /** The source was restored to this version and went on from there in a new generation. */
+  restored: fc.option(fc.record({ to: fc.nat(6), changes: fc.array(change, { minLength: 1, maxLength: 4 }) }), {
+    freq: 4,
+  }),
+});
+type Story = typeof story extends fc.Arbitrary<infer T> ? T : never;
+
+interface Told {
+  /** What the journal holds in the end. */
+  readonly journal: OrderEvent[];
+  readonly arrivals: { at: number; event: OrderEvent }[];
+}
+
+function tell(merchantId: string, { livemode, changes, restored }: Story): Told {
+  const orderId = uuidv7(Date.now());
+  const make = (one: Story['changes'][number], version: number, generation: number) => ({
+    event: event(version, {
+      orderId,
+      merchantId,
+      livemode,
+      generation,
+      type: one.type,
+      state: { status: one.status, approved_amount: one.approvedAmount, reason: one.reason },
+    }),
+    arrivals: one.arrivals,
+  });
+  // The first copies of what the source wrote come in any order; repeats at any time, also after a restore.
+  const first = changes.map(({ arrivals, ...one }, index) =>
+    make({ ...one, arrivals: arrivals.map((at, copy) => (copy === 0 ? at : 2 * at)) }, index + 1, 1),
+  );
+  const kept = restored === null ? first : first.slice(0, Math.min(restored.to, first.length));
+  // A restored source's log comes after, and in its order: nothing in version 3 of a new generation says whether version 2
+  // was written again too.
+  const second = (restored?.changes ?? []).map(({ arrivals, ...one }, index) =>
+    make(
+      { ...one, arrivals: arrivals.map((at, copy) => 1_001 + (copy === 0 ? index : at + index)) },
+      kept.length + index + 1,
+      2,
+    ),
+  );
+  return {
+    journal: [...kept, ...second].map((one) => one.event),
+    arrivals: [...first, ...second].flatMap((one) => one.arrivals.map((at) => ({ at, event: one.event }))),
+  };
+}
+
+test('rows are the last events, stories are all of them', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(story, { minLength: 1, maxLength: 8 }),
+      fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 20 }),
+      async (stories, sizes) => {
+        const merchantId = newMerchant();
+        const told = stories.map((one) => tell(merchantId, one));
+        const sent = told
+          .flatMap((one) => one.arrivals)
+          .sort((a, b) => a.at - b.at)
+          .map((one) => one.event);
+        for (let at = 0, turn = 0; at < sent.length; turn++) {
+          const size = sizes[turn % sizes.length] ?? 1;
+          await query.deliver(sent.slice(at, at + size));
+          at += size;
+        }
+        expect(await storedOf(merchantId)).toEqual(foldOf(told.map((one) => one.journal)));
+        expect(await modelState(query.knex, 'read_model')).toEqual({ gaps: 0, parked: 0 });
+      },
+    ),
+    { numRuns: 40 },
+  );
+}, 120_000);
+
+function foldOf(journals: readonly OrderEvent[][]) {
+  const orders = journals.map((journal) => {
+    const last = journal.at(-1);
+    return {
+      order_id: last?.order_id,
+      livemode: last?.livemode,
+      version: last?.version,
+      generation: last?.generation,
+      status: last?.data.status,
+      approved_amount: last?.data.approved_amount,
+      reason: last?.data.reason,
+      updated_at: last?.occurred_at,
+      story: journal.map(({ version, generation, type, data }) => ({ version, generation, type, state: data })),
+    };
+  });
+  return orders.sort((a, b) => ((a.order_id ?? '') < (b.order_id ?? '') ? -1 : 1));
+}
+
+async function storedOf(merchantId: string) {
+  const { rows } = await query.knex.raw(
+    `select o.order_id, o.livemode, o.version, o.generation, o.status, o.approved_amount, o.reason,
+       rfc3339(o.updated_at) as updated_at, (
+         select json_agg(json_build_object('version', s.version, 'generation', s.generation, 'type', s.type,
+           'state', s.state) order by s.version)
+         from order_story s where s.merchant_id = o.merchant_id and s.livemode = o.livemode and s.order_id = o.order_id
+       ) as story
+     from merchant_order o where o.merchant_id = ? order by o.order_id`,
+    [merchantId],
+  );
+  return rows.map((row: { approved_amount: bigint | null }) => ({
+    ...row,
+    approved_amount: row.approved_amount === null ? null : Number(row.approved_amount),
+  }));
+}
