@@ -43,6 +43,7 @@ export function exchange(dispatcher: Dispatcher, request: ExchangeRequest, onSta
           }
           started = true;
           onStart();
+          // passing step: the request is on its way
           request.signal.addEventListener('abort', () => controller.abort(new Error('abandoned')), { once: true });
         },
         onResponseStart: (_controller, statusCode) => {

@@ -11,6 +11,8 @@ export function buildAdmin(banks: ReadonlyMap<string, { bank: Bank; face: Face }
   app.get('/banks', async () =>
     [...banks.values()].map(({ bank, face }) => ({
       name: bank.name,
+      // The one it listens on: with port 0 the system chose it.
+      port: portOf(face),
       books: bank.books.file,
       behaviour: face.script(),
     })),
@@ -37,4 +39,9 @@ export function buildAdmin(banks: ReadonlyMap<string, { bank: Bank; face: Face }
     return noScript;
   });
   return app;
+}
+
+function portOf({ server }: Face): number | null {
+  const address = server.address();
+  return address !== null && typeof address === 'object' ? address.port : null;
 }

@@ -34,6 +34,8 @@ export interface Bank {
   ): Promise<Reply>;
   refund(request: { reference: string; original_reference: string; amount: number; currency: string }): Promise<Reply>;
   inquireRefund(reference: string): Reply;
+  /** How long ago this was charged, in ms; null: never. */
+  ageOf(reference: string): number | null;
 }
 
 interface Charged {
@@ -186,7 +188,12 @@ export function openBank(config: BankConfig): Bank {
       : { status: 200, body: { ...known } };
   }
 
-  return { name: config.name, books, charge, inquire, reverse, refund, inquireRefund };
+  function ageOf(reference: string): number | null {
+    const known = charges.get(reference);
+    return known === undefined ? null : Date.now() - Date.parse(known.entry.at);
+  }
+
+  return { name: config.name, books, charge, inquire, reverse, refund, inquireRefund, ageOf };
 }
 
 function frameOf(

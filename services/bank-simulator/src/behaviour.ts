@@ -6,6 +6,7 @@ export const behaviours = [
   'timeout_before_accepting', // the request vanishes; nothing in the books
   'timeout_after_accepting', // in the books, and never an answer
   'late', // answered after `delay_ms`
+  'accepts_late', // the request is held up on its way: in the books only after `delay_ms`, and never an answer
   'answer_twice', // a second answer follows the first on the same connection
   'foreign_answer', // the answer of another reference
   'wrong_amount',
@@ -28,6 +29,7 @@ export const behaviours = [
   'partial_approval', // half the amount
   'pending', // the customer must confirm
   'not_found', // an inquiry or reversal of what is in the books: "never heard of it"
+  'not_found_at_first', // the same, until what was charged is `delay_ms` old: its books reach its own desk late
   'reversal_refused',
   'reversal_unanswered', // reversed in the books, and never an answer
 ] as const;

@@ -38,7 +38,11 @@ export function openFace(bank: Bank, config: BankConfig): Face {
     script = chosen.next;
     const latency = drawLatency(config.latency, Math.random) + script.extra_latency_ms;
     if (latency > 0) await delay(latency / 2);
-    if (chosen.rule !== null && (await spoilBefore(chosen.rule, request, response))) return;
+    if (chosen.rule !== null && (await spoilBefore(bank, chosen.rule, request, response))) return;
+    if (chosen.rule?.behaviour === 'accepts_late') {
+      await delay(chosen.rule.delay_ms);
+      return void (await call.act(chosen.rule));
+    }
     const reply = await call.act(chosen.rule);
     if (latency > 0) await delay(latency / 2);
     if (chosen.rule === null) return send(response, reply);
@@ -117,7 +121,12 @@ function isTerms(body: Record<string, unknown>): body is { amount: number; curre
 }
 
 /** What goes wrong before the bank has done anything. True: the request ends here. */
-async function spoilBefore(rule: Rule, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+async function spoilBefore(
+  bank: Bank,
+  rule: Rule,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> {
   switch (rule.behaviour) {
     case 'timeout_before_accepting':
       return true;
@@ -134,6 +143,9 @@ async function spoilBefore(rule: Rule, request: IncomingMessage, response: Serve
     case 'redirect':
       response.writeHead(307, { location: 'http://127.0.0.1:9/' }).end();
       return true;
+    case 'not_found_at_first':
+      if ((bank.ageOf((request.url ?? '').split('/')[2] ?? '') ?? rule.delay_ms) >= rule.delay_ms) return false;
+      return spoilBefore(bank, { ...rule, behaviour: 'not_found' }, request, response);
     case 'not_found':
       if (request.method === 'POST' && !(request.url ?? '').endsWith('/reversals')) return false;
       send(response, { status: 404, body: { result: 'not_found', reference: (request.url ?? '').split('/')[2] } });
@@ -197,7 +209,7 @@ async function spoilAnswer(
     case 'gzip_bomb':
       return void response
         .writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' })
-        .end(gzipSync(Buffer.alloc(HUGE)));
+        .end(theBomb());
     case 'trickle':
       response.writeHead(reply.status, {
         'content-type': 'application/json',
@@ -212,6 +224,14 @@ async function spoilAnswer(
     default:
       return send(response, reply);
   }
+}
+
+let bomb: Buffer | undefined;
+
+/** Packed once: it takes a third of a second, in which no bank of this process would answer. */
+function theBomb(): Buffer {
+  bomb ??= gzipSync(Buffer.alloc(HUGE));
+  return bomb;
 }
 
 function pourZeros(response: ServerResponse, left: number): void {

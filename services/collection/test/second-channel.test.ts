@@ -34,7 +34,7 @@ test('a connection that was never made is followed by the next channel, and the 
     { attempt_no: 2, state: 'approved', channel: 'bank_b', bank_terminal_number: 'TB' },
   ]);
   expect(new Set(attempts.map((attempt) => attempt['bank_reference'])).size).toBe(2);
-  expect(await t.events(told.order)).toEqual(['accepted', 'attempt_changed', 'approved']);
+  expect(await t.events(told.order)).toEqual(['accepted', 'attempt_changed', 'attempt_changed', 'approved']);
   expect(await t.order(told.order)).toMatchObject({ channel: 'bank_b', attempt_no: 2 });
 });
 

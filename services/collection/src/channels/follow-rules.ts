@@ -220,8 +220,14 @@ function drillOf(drill: Drill | null, now: number): DrillPlan | null {
   return durationMs < LEAST_DRILL_MS ? null : checkDrill({ id, fault, share, traffic, durationMs, stopWhen });
 }
 
-function reportOf({ id, endedBy, why, passed, fault: _fault, ...numbers }: DrillReport) {
-  return { drill: id, tripped: endedBy === 'stop_condition', why, numbers: { ...numbers, passed: passed ? 1 : 0 } };
+function reportOf({ id, endedBy, why, passed, fault: _fault, ...seen }: DrillReport) {
+  const numbers = {
+    ...seen,
+    ranMs: Math.round(seen.ranMs),
+    slowestMs: Math.round(seen.slowestMs),
+    passed: passed ? 1 : 0,
+  };
+  return { drill: id, tripped: endedBy === 'stop_condition', why, numbers };
 }
 
 function watch(

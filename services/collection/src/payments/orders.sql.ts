@@ -167,12 +167,13 @@ export interface NextAttempt {
 
 /**
  * The next attempt, with a reference of its own, committed before it is sent. Only while the order is still ours, nobody
- * wishes to void it, and its lease runs. False: none of it happened.
+ * wishes to void it, and its lease runs. Two events: what became of the attempt before it, and the new one. False: none of
+ * it happened.
  */
 export async function beginNextAttempt(knex: Knex, next: NextAttempt): Promise<boolean> {
   const { rows } = await knex.raw(
     `with moved as (
-       update orders o set version = o.version + 1, attempt_no = o.attempt_no + 1, channel = :channel
+       update orders o set version = o.version + 2, attempt_no = o.attempt_no + 1, channel = :channel
        where o.merchant_id = :merchantId and o.order_id = :orderId and o.status = 'processing'
          and o.lease_owner = :leaseOwner and o.lease_epoch = :leaseEpoch and o.attempt_no = :attemptNo
          and not o.void_requested and o.lease_until > clock_timestamp()
@@ -180,22 +181,27 @@ export async function beginNextAttempt(knex: Knex, next: NextAttempt): Promise<b
      ), ended as (
        update attempt a set state = 'not_sent', reason = :reason from moved
        where a.merchant_id = :merchantId and a.order_id = :orderId and a.attempt_no = :attemptNo
-       returning a.order_id
+       returning a as a
      ), sent as (
        insert into attempt (merchant_id, order_id, attempt_no, state, channel, bank_reference, bank_merchant_number,
          bank_terminal_number, amount, currency, livemode, last_send_at)
        select (o).merchant_id, (o).order_id, (o).attempt_no, 'sent', :channel, :bankReference, :bankMerchantNumber,
          :bankTerminalNumber, (o).amount, (o).currency, (o).livemode, now() + :remainingMs * interval '1 ms'
-       from moved join ended on true
+       from moved
        returning attempt as a
      ), journal as (
        insert into order_event (merchant_id, order_id, version, type, livemode, generation, traceparent, data)
+       select (o).merchant_id, (o).order_id, (o).version - 1, 'attempt_changed', (o).livemode,
+         (select generation from source_generation), :traceparent,
+         order_state(o, a) || jsonb_build_object('version', (o).version - 1, 'channel', (a).channel)
+       from moved join ended on true
+       union all
        select (o).merchant_id, (o).order_id, (o).version, 'attempt_changed', (o).livemode,
          (select generation from source_generation), :traceparent, order_state(o, a)
        from moved join sent on true
        returning order_id
      )
-     select order_id, assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows from journal`,
+     select assert_same_count(2, (select count(*) from journal)) as rows from moved`,
     { ...next },
   );
   return rows.length === 1;

@@ -40,10 +40,11 @@ export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Pr
   const step = leased.work === 'reverse' ? await reverse(core, channel, leased) : await inquire(core, channel, leased);
   // step: bank has answered the resolver
   switch (step.kind) {
-    case 'lesson':
-      return (await learnUnderLease(core, leased, step.lesson))
-        ? { kind: 'learnt', learning: step.lesson.learning }
-        : { kind: 'gone' };
+    case 'lesson': {
+      const applied = await learnUnderLease(core, leased, step.lesson);
+      // step: resolver has learnt
+      return applied ? { kind: 'learnt', learning: step.lesson.learning } : { kind: 'gone' };
+    }
     case 'exhausted':
       return (await move(core, leased, 'needs_person', step.lesson)) ? { kind: 'with_person' } : { kind: 'gone' };
     case 'wait':

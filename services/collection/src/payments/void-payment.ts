@@ -35,7 +35,9 @@ async function findAndVoid(core: PaymentsCore, command: VoidPaymentCommand): Pro
     if (key?.order_id === null) return heldForVoid(command);
     if (key === undefined) {
       const own = keyHash(terminal, command.idempotencyKey);
-      if (await holdNumberForVoid(core.knex, terminal.merchantId, own, trace)) return heldForVoid(command);
+      const held = await holdNumberForVoid(core.knex, terminal.merchantId, own, trace);
+      // step: after the number was held
+      if (held) return heldForVoid(command);
       if ((await findKeyByTrace(core.knex, terminal.merchantId, trace)) === undefined) {
         throw new Problem('idempotency_key_reused', 'The Idempotency-Key belongs to another request.', {
           errors: [{ pointer: 'Idempotency-Key', detail: 'belongs to another request' }],

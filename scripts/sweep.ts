@@ -1,0 +1,84 @@
+// `npm run sweep`: level 2 of the tests of what it must survive. Every labelled step of a payment's life x every behaviour
+// of a bank x every habit of a terminal; the process dies there, restarts, settles, and the checker judges. `--plant all`
+// (or one fault's name) plants faults instead, each of which must turn it red.
+import { plants } from '../load-tests/sweep/patches.ts';
+import type { Outcome } from '../load-tests/sweep/run-scenario.ts';
+import { scenarios } from '../load-tests/sweep/scenarios.ts';
+import { type SweepServer, startSweepServer, sweep, sweepPlanted, unreached } from '../load-tests/sweep/sweep.ts';
+import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
+
+const usage = `Usage: npm run sweep [-- [--only TEXT] [--at-once N] [--plant FAULT|all] [--list]]`;
+const VIOLATIONS_SHOWN = 5;
+
+await runCommand(async () => {
+  const { values } = readOptions(
+    {
+      only: { type: 'string', default: '' },
+      'at-once': { type: 'string', default: '3' },
+      plant: { type: 'string' },
+      list: { type: 'boolean' },
+    },
+    usage,
+  );
+  if (values.list === true) {
+    for (const { name } of scenarios) say(`scenario  ${name}`);
+    for (const { name } of plants) say(`fault     ${name}`);
+    return exitCode.done;
+  }
+  const server = await startSweepServer();
+  let code: ExitCode = exitCode.couldNotRun;
+  try {
+    code =
+      values.plant === undefined
+        ? await sweepAll(values.only, Number(values['at-once']), server)
+        : await plantAndSweep(values.plant, server);
+    return code;
+  } finally {
+    const keep = code !== exitCode.done && values.plant === undefined;
+    if (keep) say(`the databases of what went wrong are kept in ${server.place}`);
+    await server.stop(keep);
+  }
+});
+
+async function sweepAll(only: string, atOnce: number, server: SweepServer) {
+  const started = performance.now();
+  const chosen = scenarios.filter(({ name }) => name.includes(only));
+  if (chosen.length === 0) throw new UsedWrongly(`no scenario contains "${only}"; see --list`);
+  const outcomes = await sweep(chosen, server, atOnce, print);
+  const cases = outcomes.reduce((sum, outcome) => sum + outcome.cases, 0);
+  const violations = outcomes.reduce((sum, outcome) => sum + outcome.violations.length, 0);
+  const missing = only === '' ? unreached(outcomes) : [];
+  say(`${cases} cases in ${outcomes.length} scenarios, ${violations} violations, ${seconds(started)} s`);
+  say(`states reached: ${[...new Set(outcomes.flatMap(({ states }) => states))].sort().join(' ')}`);
+  if (missing.length > 0) say(`never met: ${missing.join(' ')}`);
+  // Rule of three: what zero failures in n independent trials say.
+  if (violations === 0) say(`at most one violation in ${Math.floor(cases / 3)} such cases, at 95 %`);
+  return violations === 0 && missing.length === 0 ? exitCode.done : exitCode.checkFailed;
+}
+
+async function plantAndSweep(name: string, server: SweepServer) {
+  const chosen = plants.filter((plant) => name === 'all' || plant.name === name);
+  if (chosen.length === 0) throw new UsedWrongly(`there is no fault "${name}"; see --list`);
+  let unseen = 0;
+  for (const plant of chosen) {
+    const started = performance.now();
+    const violations = await sweepPlanted(plant, server);
+    say(
+      `${violations.length > 0 ? 'red  ' : 'GREEN'}  ${plant.name}: ${violations.length} violations, ${seconds(started)} s`,
+    );
+    for (const violation of violations.slice(0, 2)) say(`         ${violation}`);
+    if (violations.length === 0) unseen++;
+  }
+  say(`${chosen.length - unseen} of ${chosen.length} planted faults turned the sweep red`);
+  return unseen === 0 ? exitCode.done : exitCode.checkFailed;
+}
+
+function print({ scenario, cases, violations, seconds: took }: Outcome): void {
+  const verdict = violations.length === 0 ? 'ok ' : 'RED';
+  say(`${verdict}  ${scenario}: ${cases} cases, ${violations.length} violations, ${took.toFixed(1)} s`);
+  for (const violation of violations.slice(0, VIOLATIONS_SHOWN)) say(`       ${violation}`);
+}
+
+function seconds(since: number): string {
+  return ((performance.now() - since) / 1_000).toFixed(1);
+}
