@@ -12,7 +12,10 @@ import {
 } from '@ballast/control';
 import { freshDatabase } from '@ballast/database/testing';
 import { defaultRules } from '@ballast/resilience';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+
+// Each call is a process of its own, and the machine is shared with the other test files.
+vi.setConfig({ testTimeout: 120_000 });
 
 const dir = mkdtempSync(join(tmpdir(), 'ballast-cli-'));
 let database: Awaited<ReturnType<typeof freshDatabase>>;

@@ -100,7 +100,7 @@ async function tellBlastRadius({ store, run }: Operator, name: string): Promise<
     here === undefined || all === 0
       ? 'its part of the payments is not known'
       : `${Math.round((100 * callsOf(here.calls)) / all)} % of the payments since collection started`;
-  say(`${name}: ${part}; ${(await store.instances()).length} processes follow.`);
+  say(`${name}: ${part}; processes that follow: ${(await store.instances()).length}.`);
 }
 
 /** Some switches are moved only by who types the channel's name: what overrides the breaker, and the last way to pay. */

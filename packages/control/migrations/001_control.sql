@@ -200,7 +200,8 @@ begin
 end $$;
 
 -- What a running system may do, whoever it logs in as: both roles are taken on with every connection. Writers append to
--- the audit and cannot change it; services read, and write only about themselves.
+-- the audit and cannot change it; services read, and write only about themselves. A login that is no superuser must be
+-- granted its role (`grant ballast_control_service to collection`). Roles are not in a database's dump.
 do $$
 declare wanted text;
 begin

@@ -1,5 +1,5 @@
 // For services: follows the control database, for ever, and never throws into the caller. It listens, and looks every
-// 200 ms in case a notification was lost; reports what it has applied; and goes on by itself with what it holds (held.ts)
+// 150 ms in case a notification was lost; reports what it has applied; and goes on by itself with what it holds (held.ts)
 // while the control database is away.
 import { randomUUID } from 'node:crypto';
 import { createHeld, type Head, type HeldOptions, within } from './held.ts';
@@ -49,8 +49,8 @@ export interface ControlFollower {
   close(): Promise<void>;
 }
 
-/** With the time limit of a question (session.ts), a dead connection is replaced within 0.6 s, inside the promised second. */
-const POLL_MS = 200;
+/** With the time limit of a question (session.ts), a dead connection is replaced within 0.5 s, inside the promised second. */
+const POLL_MS = 150;
 const TICK_MS = 100;
 const REPORT_MS = 1_000;
 const FIRST_BACKOFF_MS = 50;

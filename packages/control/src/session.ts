@@ -9,7 +9,7 @@ export interface Session {
 
 const CONNECT_TIMEOUT_MS = 1_000;
 /** A connection that died without a word is noticed after it; a database this slow cannot be followed within a second. */
-const QUERY_TIMEOUT_MS = 400;
+const QUERY_TIMEOUT_MS = 350;
 
 /** Resolves when connected and listening. `wake`: the database says that something changed, or the connection ended. */
 export async function openSession(url: string, applicationName: string, wake: () => void): Promise<Session> {
