@@ -16,6 +16,7 @@ export async function watchLag(ordersUrl: string, queryUrl: string, merchants: r
   const orders = new pg.Client(ordersUrl);
   const query = new pg.Client(queryUrl);
   await Promise.all([orders.connect(), query.connect()]);
+  const openedAt = Date.now();
   let worst = 0;
   let closed = false;
 
@@ -29,7 +30,10 @@ export async function watchLag(ordersUrl: string, queryUrl: string, merchants: r
     const applied = await query.query<{ id: string }>(
       'select order_id::text as id from read_model.consumer_position where version > 0 order by order_id desc limit 1',
     );
-    const lag = Math.max(0, timeOf(newest.rows[0]?.id) - timeOf(applied.rows[0]?.id)) / 1_000;
+    const newestAt = timeOf(newest.rows[0]?.id);
+    // Nothing applied yet: behind since we began to look.
+    const appliedAt = timeOf(applied.rows[0]?.id) ?? Math.min(openedAt, newestAt ?? openedAt);
+    const lag = newestAt === null ? 0 : Math.max(0, newestAt - appliedAt) / 1_000;
     worst = Math.max(worst, lag);
     return lag;
   }
@@ -64,9 +68,9 @@ export async function watchLag(ordersUrl: string, queryUrl: string, merchants: r
   };
 }
 
-/** Milliseconds since 1970 of a UUIDv7; 0 where there is none. */
-function timeOf(id: string | null | undefined): number {
-  return id == null ? 0 : Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+/** Milliseconds since 1970 of a UUIDv7. */
+function timeOf(id: string | null | undefined): number | null {
+  return id == null ? null : Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
 function pause(ms: number): Promise<void> {
