@@ -23,7 +23,8 @@ await runCommand(async () => {
   let system: System;
   try {
     const traffic = values['no-traffic'] !== true;
-    system = await startSystem({ dataDir, traffic, ports: 'usual', log: say, signal: stopAsked.signal });
+    const demo = { traffic, demoRules: true, ports: 'usual' } as const;
+    system = await startSystem({ dataDir, ...demo, log: say, signal: stopAsked.signal });
   } catch (error) {
     if (error instanceof StopAsked) {
       say('Stopped before it was up.');

@@ -14,10 +14,11 @@ export interface RunParts {
   readonly databases: RunFile['databases'];
   readonly servers: Readonly<Record<ServerName, KeptServer>>;
   readonly processes: ReadonlyMap<ProcessName, ServiceProcess>;
+  readonly kafka: { readonly brokers: readonly string[] } | undefined;
 }
 
 export function describeRun(parts: RunParts): RunFile {
-  const { layout, installation, startedAt, databases, servers, processes } = parts;
+  const { layout, installation, startedAt, databases, servers, processes, kafka } = parts;
   const { ports } = installation;
   const addresses = {
     'bank-simulator': { admin_url: urlOf(ports.bank_admin) },
@@ -50,6 +51,7 @@ export function describeRun(parts: RunParts): RunFile {
     launcher: ourselves(),
     postgres: postgres as RunFile['postgres'],
     databases,
+    ...(kafka === undefined ? {} : { kafka: { brokers: [...kafka.brokers] } }),
     services: services as RunFile['services'],
     banks: Object.fromEntries(
       bankNames.map((name) => [name, { url: urlOf(ports[name]), books_file: `${layout.banksDir}/${name}.jsonl` }]),

@@ -20,6 +20,8 @@ const usualPorts = {
   postgres_main: 17_741,
 } as const;
 export type PortName = keyof typeof usualPorts;
+/** So many replaced ports are named. */
+const SAID = 3;
 const portNames = Object.keys(usualPorts) as PortName[];
 
 const installationSchema = z.strictObject({
@@ -59,7 +61,10 @@ export async function openInstallation(layout: Layout, options: InstallationOpti
     }
     taken.add(ports[name]);
   }
-  if (replaced.length > 0) options.say(`Ports that another program has taken are replaced: ${replaced.join(', ')}`);
+  if (replaced.length > 0) {
+    const more = replaced.length > SAID ? `, and ${replaced.length - SAID} more` : '';
+    options.say(`Ports that another program has taken are replaced: ${replaced.slice(0, SAID).join(', ')}${more}`);
+  }
   const installation: Installation = { version: 1, ports, secrets: known?.secrets ?? newSecrets() };
   writePrivate(layout.installation, installation);
   return installation;

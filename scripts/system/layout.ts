@@ -25,6 +25,7 @@ export function layoutOf(dataDir: string) {
     credentials: join(root, 'credentials.json'),
     banksDir: join(root, 'banks'),
     logs: join(root, 'logs'),
+    kafkaDir: join(root, 'kafka'),
     configFile: (name: ProcessName) => join(root, 'config', `${name}.json`),
     logFile: (name: ProcessName | `postgres-${ServerName}`) => join(root, 'logs', `${name}.log`),
     stateDir: (name: ServiceName) => join(root, 'state', name),
