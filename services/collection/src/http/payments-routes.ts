@@ -193,6 +193,7 @@ function moneyTermsOf(request: FastifyRequest) {
     idempotencyKey: key,
     deadlineMs,
     receivedAt: request.receivedAt,
+    requestId: request.id,
     traceparent: childTraceparent(typeof traceparent === 'string' ? traceparent : undefined),
   };
 }

@@ -20,6 +20,7 @@ export interface TakePaymentCommand {
   readonly deadlineMs: number;
   /** `performance.now()` at receipt: the deadline counts from here. */
   readonly receivedAt: number;
+  readonly requestId: string;
   readonly traceparent: string | null;
 }
 

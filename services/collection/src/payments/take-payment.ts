@@ -198,9 +198,31 @@ async function callAndLearn(core: PaymentsCore, running: Running, elsewhere: rea
     outcome = await callBank(core, running, attempt);
   }
   // step: before commit 2
-  const told = await learnOutcome(core, running, attempt.attemptNo, outcome);
+  const told = await learnOutcome(core, running, attempt.attemptNo, outcome).catch((error: unknown) => {
+    const { orderId: order_id } = payment;
+    core.logger.error({ order_id, err: error }, 'commit 2 not confirmed; the resolver takes over');
+    return running.inDoubt;
+  });
   // step: after commit 2
+  logPayment(core, running, attempt.channel, outcome);
   return told;
+}
+
+/** The one line of a payment (interfaces.md, "Metrics and logs"). */
+function logPayment(core: PaymentsCore, { command, payment }: Running, channel: string, outcome: ChargeOutcome): void {
+  core.logger.info(
+    {
+      request_id: command.requestId,
+      trace_id: command.traceparent?.slice(3, 35),
+      order_id: payment.orderId,
+      merchant_id: payment.merchantId,
+      channel,
+      outcome: outcome.kind,
+      ...('reason' in outcome ? { reason: outcome.reason } : {}),
+      duration_ms: Math.round((performance.now() - command.receivedAt) * 10) / 10,
+    },
+    'payment',
+  );
 }
 
 /** Commits the next attempt before it is sent. False: there is no time, the channel refuses, or somebody wants a void. */

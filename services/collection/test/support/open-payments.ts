@@ -182,6 +182,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     idempotencyKey: randomUUID(),
     deadlineMs: 2_000,
     receivedAt: performance.now(),
+    requestId: 'test',
     traceparent: null,
     ...terms,
   });
