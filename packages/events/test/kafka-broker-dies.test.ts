@@ -55,7 +55,7 @@ describeKafka('a broker that fails', () => {
     expect(orders.size).toBe(200);
     for (const versions of orders.values())
       expect(versions).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
-  }, 60_000);
+  }, 120_000);
 
   test('acknowledgements cut off after the append: sent again unchanged, there once', async () => {
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet });
@@ -109,7 +109,7 @@ describeKafka('a broker that fails', () => {
     for (const versions of orders.values()) expect(fold(versions).last).toBe(11);
     await waitFor('the new events', () => seen.includes(`${orderId(49)}:11:1`), 20_000);
     await reading.close();
-  }, 60_000);
+  }, 120_000);
 
   test('a broker that answers nothing, then is gone: the publisher fails in time, and says that the outcome is unknown', async () => {
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet, giveUpAfterMs: 500 });
@@ -123,5 +123,5 @@ describeKafka('a broker that fails', () => {
     await publisher.close();
     await kafka.kill(0);
     await expect(openPublisher({ connection: kafka.connection(), logger: quiet })).rejects.toThrow();
-  }, 60_000);
+  }, 120_000);
 });

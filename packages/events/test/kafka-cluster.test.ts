@@ -46,5 +46,5 @@ describeKafka('a cluster of three', () => {
     expect(folded.every(({ last, gaps }) => last === 60 && gaps === 0)).toBe(true);
     // Each partition's batch is sent again by itself, so that not even a moving leader makes a repeat.
     expect(folded.reduce((sum, { repeats }) => sum + repeats, 0)).toBe(0);
-  }, 90_000);
+  }, 120_000);
 });

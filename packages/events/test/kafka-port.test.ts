@@ -63,7 +63,9 @@ describeKafka('the Kafka port', () => {
       ce_time: '2026-11-24T20:00:00.000Z',
       ce_sequence: '1',
       ce_generation: '1',
+      ce_merchantid: merchantId,
       ce_livemode: 'false',
+      'content-type': 'application/json',
       traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
     });
   });
@@ -103,14 +105,26 @@ describeKafka('the Kafka port', () => {
       },
     });
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet });
-    const poison = { ...event(2_000, 1), data: JSON.stringify({ merchant_id: merchantId, amount: 'many' }) };
+    const poison = { ...event(2_000, 1), data: JSON.stringify({ amount: 'many' }) };
     const lost = event(2_002, 2); // its version 1 never comes on this route
     await publisher.publish([poison, event(2_000, 2), event(2_001, 1), lost, event(2_001, 2)]);
     await publisher.close();
     const { client } = clientOf(kafka.connection());
     const stranger = client.producer();
     await stranger.connect();
-    await stranger.send({ topic: ordersTopic.name, messages: [{ key: 'x', value: 'not ours' }] });
+    await stranger.send({
+      topic: ordersTopic.name,
+      messages: [
+        { key: 'x', value: 'not ours' },
+        {
+          key: 'x',
+          value: '{}',
+          headers: { ce_type: 'ballast.order.approved.v1', ce_source: 'x', ce_generation: '1', ce_sequence: '1' },
+        },
+        { key: null, value: '{}', headers: { ce_type: 'ballast.watermark.v1', ce_source: 'x', ce_generation: '1' } },
+        { key: orderId(2_004), value: null },
+      ],
+    });
     await stranger.disconnect();
 
     const asked: string[] = [];
@@ -129,7 +143,7 @@ describeKafka('the Kafka port', () => {
     });
     await waitFor(
       'the last events and the stranger',
-      () => applied.includes(`${orderId(2_001)}:2`) && reading.strangers() === 1 && asked.length > 0,
+      () => applied.includes(`${orderId(2_001)}:2`) && reading.strangers() === 4 && asked.length > 0,
     );
     expect(new Set(applied).size).toBe(applied.length);
     expect(applied.filter((id) => id.startsWith(orderId(2_001)))).toEqual([

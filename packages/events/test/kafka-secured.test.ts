@@ -34,7 +34,7 @@ describeKafka('a secured broker', () => {
     await waitFor('both events', () => seen.length === 2);
     expect(seen).toMatchObject([{ order_id: orderId(1), version: 1 }, { version: 2 }]);
     await reading.close();
-  }, 60_000);
+  }, 120_000);
 
   test('who may only read is refused as a publisher', async () => {
     const failure = await openPublisher({ connection: kafka.connection('query'), logger: quiet })
@@ -50,7 +50,7 @@ describeKafka('a secured broker', () => {
     await reading.close();
     // kafkajs's words for a group that it is not allowed to see.
     await expect(consumeAs('query', 'ballast.settlement')).rejects.toThrow(/authorized|find group coordinator/i);
-  }, 60_000);
+  }, 120_000);
 
   test('a wrong password, and an authority that did not sign the broker, are refused', async () => {
     const good = kafka.connection('forwarding');
@@ -61,5 +61,5 @@ describeKafka('a secured broker', () => {
     const { rootCertificates } = await import('node:tls');
     await expect(open({ ...good.security, ca: rootCertificates[0] ?? '' })).rejects.toThrow(/certificate/i);
     await expect(openPublisher({ connection: { brokers: good.brokers }, logger: quiet })).rejects.toThrow();
-  }, 60_000);
+  }, 120_000);
 });

@@ -24,7 +24,7 @@ export interface KafkaLogger {
 /** A broker on the same network answers a connect in milliseconds. */
 const CONNECT_TIMEOUT_MS = 1_000;
 /** Beyond this an answer is not waited for: what was sent is unknown, and sent again. */
-export const REQUEST_TIMEOUT_MS = 3_000;
+const REQUEST_TIMEOUT_MS = 3_000;
 
 export function connectKafka(connection: KafkaConnection, clientId: string, logger: KafkaLogger): kafkajs.Kafka {
   const { brokers, security } = connection;
@@ -44,24 +44,6 @@ export function connectKafka(connection: KafkaConnection, clientId: string, logg
           sasl: { mechanism: 'scram-sha-512', username: security.username, password: security.password },
         }),
   });
-}
-
-/**
- * Idempotent: what is sent again unchanged is appended once. The partition is chosen before, kafkajs only carries it. It
- * insists on one try more of its own; what then becomes of a failure is decided by us.
- */
-export function idempotentProducer(kafka: kafkajs.Kafka): kafkajs.Producer {
-  return kafka.producer({
-    idempotent: true,
-    allowAutoTopicCreation: false,
-    retry: { retries: 1, initialRetryTime: 25, maxRetryTime: 25 },
-    createPartitioner: () => givenPartition,
-  });
-}
-
-function givenPartition({ message }: kafkajs.PartitionerArgs): number {
-  if (message.partition === undefined) throw new Error('BUG: a record without a partition');
-  return message.partition;
 }
 
 /** kafkajs calls errors what it tries again; only what reaches us as a rejection is one, and we log that ourselves. */

@@ -1,22 +1,19 @@
 // Publishes to one topic, in the order given, each message acknowledged by all in-sync replicas.
 //
-// One request is in flight per lane (the partitions that one broker leads), hence one batch per partition; the next batch
-// is whatever arrived meanwhile. A send that fails is *unknown*: it may have been appended. Each partition's batch is then
-// sent again, alone and unchanged, on the same producer, whose sequence numbers let the broker drop what it has already.
-// (Alone: kafkajs skips a broker that has answered, so a leader that moves there in the middle of a joint send would lose
-// its records silently; facts in docs/decisions/0010-kafka-client.md.)
+// A partition has one batch at a time: encoded once, sent, and sent again as the very same bytes until it is acknowledged,
+// to whoever leads the partition then. Its sequence numbers let the broker drop what it has already, so a send whose answer
+// was lost makes no repeat. The next batch is whatever arrived meanwhile. Partitions with the same leader share requests,
+// in two lanes: while the broker works on one, the other is encoded.
 //
-// When that does not help within `giveUpAfterMs`, or the broker refuses the sequence, the publisher fails for good: what
-// it held is unknown, and its owner opens another and sends again. Repeats in the topic are allowed, losses are not.
-import type kafkajs from 'kafkajs';
-import {
-  connectKafka,
-  idempotentProducer,
-  type KafkaConnection,
-  type KafkaLogger,
-  REQUEST_TIMEOUT_MS,
-} from './connection.ts';
+// When that does not help within `giveUpAfterMs`, or the broker refuses, the publisher fails for good: what it held is
+// *unknown*, and its owner opens another and sends again. Repeats in the topic are allowed, losses are not.
+//
+// The protocol is spoken here (protocol.ts, record-batch.ts) and not by kafkajs: why, in docs/decisions/0010-kafka-client.md.
+import { type Cluster, openCluster } from './cluster.ts';
+import type { KafkaConnection, KafkaLogger } from './connection.ts';
+import { errorNames, type PartitionAnswer, PRODUCE, passingErrors, produceRequest, readProduce } from './protocol.ts';
 import { eventRecord, type OutgoingMessage, type OutgoingRecord, watermarkRecord } from './record.ts';
+import { encodeBatch } from './record-batch.ts';
 import { type DeclaredTopic, ordersTopic, partitionOf } from './topics.ts';
 
 export interface PublisherOptions {
@@ -36,8 +33,8 @@ export interface Publisher {
   publish(messages: readonly OutgoingMessage[]): Promise<void>;
   /** The next offset of each partition as far as it is acknowledged; undefined: nothing yet. */
   nextOffsets(): readonly (number | undefined)[];
-  /** Whatever is not acknowledged is rejected as unknown. Waits a bounded time for the broker. */
-  close(): Promise<void>;
+  /** Whatever is not acknowledged is rejected as unknown. */
+  close(): void;
 }
 
 export type FailureReason =
@@ -54,34 +51,21 @@ export class PublishFailed extends Error {
   }
 }
 
-/** The broker takes 1 MB per batch; the rest is for headers and framing. */
+/** The broker takes 1 MB a batch; the estimate of what stands around a value is on the safe side. */
 const MAX_BATCH_BYTES = 700_000;
 const RECORD_OVERHEAD_BYTES = 600;
 const MAX_BATCH_RECORDS = 500;
-/** One request of a lane: encoding it holds the event loop for some 15 ms. */
-const MAX_REQUEST_RECORDS = 500;
+/** One request: encoding it holds the event loop for some 5 ms. */
+const MAX_REQUEST_RECORDS = 1_000;
 /** What may wait here, unacknowledged: about 30 MB. The owner publishes in windows below it. */
 export const MAX_PENDING_RECORDS = 20_000;
+/** How long a broker may wait for its replicas; shorter than we wait for its answer. */
+const REPLICAS_TIMEOUT_MS = 3_000;
 const RESEND_FIRST_MS = 25;
 const RESEND_MOST_MS = 400;
-const CLOSE_LIMIT_MS = 1_000;
-
-/** Answers after which sending the same batch again cannot help. */
-const REFUSALS = new Set([
-  'OUT_OF_ORDER_SEQUENCE_NUMBER',
-  'UNKNOWN_PRODUCER_ID',
-  'INVALID_PRODUCER_EPOCH',
-  'TOPIC_AUTHORIZATION_FAILED',
-  'CLUSTER_AUTHORIZATION_FAILED',
-  'MESSAGE_TOO_LARGE',
-  'RECORD_LIST_TOO_LARGE',
-  'INVALID_RECORD',
-]);
-
-interface Waiting {
-  readonly record: OutgoingRecord;
-  readonly call: Call;
-}
+const LANES_PER_LEADER = 2;
+const SEQUENCES = 2 ** 31;
+const DUPLICATE_SEQUENCE_NUMBER = 46;
 
 /** One call of `publish`. */
 interface Call {
@@ -90,24 +74,36 @@ interface Call {
   reject(error: PublishFailed): void;
 }
 
+interface Waiting {
+  readonly record: OutgoingRecord;
+  readonly call: Call;
+}
+
 interface Batch {
   readonly partition: number;
   readonly items: readonly Waiting[];
-  readonly messages: kafkajs.Message[];
+  readonly bytes: Buffer;
+  readonly limit: NodeJS.Timeout;
+  tries: number;
+}
+
+interface Partition {
+  readonly waiting: Waiting[];
+  /** Sent, or to be sent again; nothing of the partition is sent before it is acknowledged. */
+  batch: Batch | undefined;
+  inFlight: boolean;
+  sequence: number;
+  nextOffset: number | undefined;
 }
 
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
   const { connection, logger, topic = ordersTopic, giveUpAfterMs = 10_000 } = options;
-  const kafka = connectKafka(connection, 'ballast-publisher', logger);
-  const producer = idempotentProducer(kafka);
-  await producer.connect();
-  let leaders = await readLeaders(kafka, topic);
-
-  const waiting = Array.from({ length: topic.partitions }, (): Waiting[] => []);
-  const nextOffset = new Array<number | undefined>(topic.partitions).fill(undefined);
-  const busyLanes = new Set<number>();
-  /** Partitions with a batch in flight: after a change of leaders the lane that now has one must wait for the other. */
-  const inFlight = new Set<number>();
+  const cluster: Cluster = await openCluster(connection, topic);
+  const partitions = Array.from(
+    { length: topic.partitions },
+    (): Partition => ({ waiting: [], batch: undefined, inFlight: false, sequence: 0, nextOffset: undefined }),
+  );
+  const busyLanes = new Set<string>();
   const calls = new Set<Call>();
   let pending = 0;
   let failure: PublishFailed | undefined;
@@ -121,15 +117,15 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       calls.add(call);
       for (const message of messages) {
         if (message.kind === 'event') put(partitionOf(message.order_id, topic.partitions), eventRecord(message), call);
-        else for (const partition of waiting.keys()) put(partition, watermarkRecord(message), call);
+        else for (const partition of partitions.keys()) put(partition, watermarkRecord(message), call);
       }
       if (call.unacknowledged === 0) settle(call);
-      else runAll();
+      else run();
     });
   }
 
   function put(partition: number, record: OutgoingRecord, call: Call): void {
-    waiting[partition]?.push({ record, call });
+    partitions[partition]?.waiting.push({ record, call });
     call.unacknowledged++;
     pending++;
   }
@@ -139,99 +135,101 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     call.resolve();
   }
 
-  function runAll(): void {
-    for (const leader of new Set(leaders)) run(leader);
+  /** Starts every lane that is idle and has something to send. */
+  function run(): void {
+    for (const leader of new Set(cluster.leaders()))
+      for (let lane = 0; lane < LANES_PER_LEADER; lane++) runLane(leader, lane);
   }
 
-  /** Starts the lane unless it runs, or nothing waits for it. */
-  function run(leader: number): void {
-    if (busyLanes.has(leader) || failure !== undefined) return;
-    const batches = takeBatches(leader);
+  function runLane(leader: number, lane: number): void {
+    const name = `${leader}/${lane}`;
+    if (busyLanes.has(name) || failure !== undefined) return;
+    const batches = takeBatches(leader, lane);
     if (batches.length === 0) return;
-    busyLanes.add(leader);
-    for (const { partition } of batches) inFlight.add(partition);
-    // Whatever kafkajs is waiting for meanwhile: nothing is held longer than this.
-    const limit = setTimeout(
-      () => fail(new PublishFailed('gave_up', `no answer in ${giveUpAfterMs} ms`)),
-      giveUpAfterMs,
+    busyLanes.add(name);
+    send(leader, batches).then(
+      () => {
+        busyLanes.delete(name);
+        run();
+      },
+      (error: unknown) =>
+        fail(error instanceof PublishFailed ? error : new PublishFailed('refused', String(error), error)),
     );
-    void sendAll(batches)
-      .then(
-        () => {
-          busyLanes.delete(leader);
-          for (const { partition } of batches) inFlight.delete(partition);
-          runAll();
-        },
-        (error: unknown) =>
-          fail(error instanceof PublishFailed ? error : new PublishFailed('refused', textOf(error), error)),
-      )
-      .finally(() => clearTimeout(limit));
   }
 
-  function takeBatches(leader: number): Batch[] {
+  function takeBatches(leader: number, lane: number): Batch[] {
     const batches: Batch[] = [];
     let room = MAX_REQUEST_RECORDS;
-    for (const [partition, queue] of waiting.entries()) {
-      if (leaders[partition] !== leader || inFlight.has(partition) || queue.length === 0 || room === 0) continue;
-      const items = queue.splice(0, fitting(queue, Math.min(room, MAX_BATCH_RECORDS)));
-      room -= items.length;
-      batches.push({ partition, items, messages: items.map(({ record }) => ({ ...record, partition })) });
+    for (const [number, partition] of partitions.entries()) {
+      if (cluster.leaders()[number] !== leader || number % LANES_PER_LEADER !== lane) continue;
+      if (partition.inFlight || room <= 0) continue;
+      partition.batch ??= nextBatch(number, partition);
+      if (partition.batch === undefined) continue;
+      room -= partition.batch.items.length;
+      partition.inFlight = true;
+      batches.push(partition.batch);
     }
     return batches;
   }
 
-  /** First all of the lane in one request; what that left open, each partition by itself, where its leader is then. */
-  async function sendAll(batches: readonly Batch[]): Promise<void> {
-    let open = batches;
+  function nextBatch(number: number, partition: Partition): Batch | undefined {
+    if (partition.waiting.length === 0) return undefined;
+    const items = partition.waiting.splice(0, fitting(partition.waiting));
+    const records = items.map(({ record }) => record);
+    const bytes = encodeBatch(records, cluster.identity, partition.sequence);
+    partition.sequence = (partition.sequence + items.length) % SEQUENCES;
+    const giveUp = () => fail(new PublishFailed('gave_up', `no acknowledgement in ${giveUpAfterMs} ms`));
+    return { partition: number, items, bytes, limit: setTimeout(giveUp, giveUpAfterMs), tries: 0 };
+  }
+
+  /** Sends once. What is not acknowledged stays its partition's batch; then the leaders are read again, after a pause. */
+  async function send(leader: number, batches: readonly Batch[]): Promise<void> {
+    let answers: readonly PartitionAnswer[] = [];
+    let reason = 'no answer';
     try {
-      const answers = await send(batches.flatMap(({ messages }) => messages));
-      open = batches.filter((batch) => !acknowledge(batch, answers));
+      const link = await cluster.link(leader);
+      answers = readProduce(await link.request(PRODUCE, ...produceRequest(topic.name, REPLICAS_TIMEOUT_MS, batches)));
     } catch (error) {
-      if (error instanceof PublishFailed) throw error;
-      logger.warn(
-        { error: textOf(error), partitions: batches.length },
-        'a send to Kafka failed; sending the same again',
-      );
+      reason = String(error); // unknown: it may have been appended
     }
-    if (open.length === 0) return;
-    await Promise.all(open.map(sendAgain));
-    // A stale view costs one more failed send, so a failure to read it is no failure.
-    leaders = await readLeaders(kafka, topic).catch(() => leaders);
-  }
-
-  /** Until it is acknowledged or the publisher has failed, by refusal or by `giveUpAfterMs`. */
-  async function sendAgain(batch: Batch): Promise<void> {
-    for (let wait = RESEND_FIRST_MS; failure === undefined; wait = Math.min(wait * 2, RESEND_MOST_MS)) {
-      try {
-        if (acknowledge(batch, await send(batch.messages))) return;
-      } catch (error) {
-        if (error instanceof PublishFailed) throw error;
-        logger.warn({ error: textOf(error), partition: batch.partition }, 'sending to Kafka again failed');
-      }
-      await new Promise((resolve) => setTimeout(resolve, wait));
-    }
-    throw failure;
-  }
-
-  async function send(messages: kafkajs.Message[]): Promise<kafkajs.RecordMetadata[]> {
-    try {
-      return await producer.send({ topic: topic.name, acks: -1, timeout: REQUEST_TIMEOUT_MS, messages });
-    } catch (error) {
-      const type = refusalIn(error);
-      if (type !== undefined) throw new PublishFailed('refused', `the broker answered ${type}`, error);
-      throw error;
-    }
-  }
-
-  /** False: the answer says nothing of this partition. */
-  function acknowledge({ partition, items }: Batch, answers: readonly kafkajs.RecordMetadata[]): boolean {
     if (failure !== undefined) throw failure; // too late: its owner was told that the outcome is unknown
-    const base = Number(answers.find((answer) => answer.partition === partition)?.baseOffset ?? Number.NaN);
-    if (!Number.isSafeInteger(base) || base < 0) return false;
-    const before = nextOffset[partition];
-    if (before !== undefined && base < before)
-      throw new PublishFailed('topic_wiped', `partition ${partition} went back from offset ${before} to ${base}`);
-    nextOffset[partition] = base + items.length;
+    let tries = 0;
+    for (const batch of batches) {
+      const answer = answers.find(({ partition }) => partition === batch.partition);
+      if (answer !== undefined && accept(batch, answer)) continue;
+      if (answer !== undefined) reason = errorNames[answer.error] ?? String(answer.error);
+      tries = Math.max(tries, ++batch.tries);
+    }
+    if (tries > 0) {
+      logger.warn(
+        { topic: topic.name, leader, tries, reason },
+        'a send to Kafka is not acknowledged; the same is sent again',
+      );
+      await new Promise((resolve) => setTimeout(resolve, Math.min(RESEND_FIRST_MS * 2 ** (tries - 1), RESEND_MOST_MS)));
+      await cluster
+        .refresh()
+        .catch((error: unknown) => logger.warn({ error: String(error) }, 'no Kafka broker answers'));
+    }
+    for (const { partition } of batches) Object.assign(partitions[partition] ?? {}, { inFlight: false });
+  }
+
+  /** False: it is to be sent again. Throws when that cannot help. */
+  function accept({ partition: number, items, limit }: Batch, { error, baseOffset }: PartitionAnswer): boolean {
+    const partition = partitions[number];
+    if (partition === undefined) throw new Error(`BUG: no partition ${number}`);
+    if (passingErrors.has(error)) return false;
+    if (error !== 0 && error !== DUPLICATE_SEQUENCE_NUMBER)
+      throw new PublishFailed('refused', `partition ${number}: ${errorNames[error] ?? error}`);
+    if (baseOffset >= 0) {
+      if (partition.nextOffset !== undefined && baseOffset < partition.nextOffset)
+        throw new PublishFailed(
+          'topic_wiped',
+          `partition ${number} went back from ${partition.nextOffset} to ${baseOffset}`,
+        );
+      partition.nextOffset = baseOffset + items.length;
+    }
+    clearTimeout(limit);
+    partition.batch = undefined;
     pending -= items.length;
     for (const { call } of items) if (--call.unacknowledged === 0) settle(call);
     return true;
@@ -240,64 +238,30 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   function fail(error: PublishFailed): void {
     if (failure !== undefined) return;
     failure = error;
+    for (const partition of partitions) {
+      clearTimeout(partition.batch?.limit);
+      partition.batch = undefined;
+      partition.waiting.length = 0;
+    }
     for (const call of calls) call.reject(error);
     calls.clear();
-    for (const queue of waiting) queue.length = 0;
-    pending = 0;
-    // Not waited for: the broker may never answer, and the owner goes on without it.
-    producer.disconnect().catch((cause: unknown) => logger.warn({ error: textOf(cause) }, 'leaving Kafka failed'));
+    cluster.close();
   }
 
   return {
     publish,
-    nextOffsets: () => [...nextOffset],
-    close: async () => {
-      if (failure !== undefined) return;
-      const left = producer
-        .disconnect()
-        .catch((cause: unknown) => logger.warn({ error: textOf(cause) }, 'leaving Kafka failed'));
-      fail(new PublishFailed('closed', 'the publisher was closed'));
-      await Promise.race([left, new Promise((resolve) => setTimeout(resolve, CLOSE_LIMIT_MS).unref())]);
-    },
+    nextOffsets: () => partitions.map(({ nextOffset }) => nextOffset),
+    close: () => fail(new PublishFailed('closed', 'the publisher was closed')),
   };
 }
 
 /** How many of the first records go into one batch: at least one, and no more than a broker takes. */
-function fitting(queue: readonly Waiting[], most: number): number {
+function fitting(waiting: readonly Waiting[]): number {
+  const most = Math.min(waiting.length, MAX_BATCH_RECORDS);
   let bytes = 0;
-  for (let count = 0; count < Math.min(queue.length, most); count++) {
-    bytes += RECORD_OVERHEAD_BYTES + (queue[count]?.record.value.length ?? 0);
+  for (let count = 0; count < most; count++) {
+    bytes += RECORD_OVERHEAD_BYTES + (waiting[count]?.record.value.length ?? 0);
     if (bytes > MAX_BATCH_BYTES) return Math.max(1, count);
   }
-  return Math.min(queue.length, most);
-}
-
-/** The leader of each partition. */
-async function readLeaders(kafka: kafkajs.Kafka, topic: DeclaredTopic): Promise<number[]> {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
-    const found = await admin.fetchTopicMetadata({ topics: [topic.name] });
-    const partitions = found.topics[0]?.partitions ?? [];
-    if (partitions.length !== topic.partitions)
-      throw new Error(`Topic ${topic.name} has ${partitions.length} partitions, declared are ${topic.partitions}.`);
-    const leaders = new Array<number>(topic.partitions).fill(-1);
-    for (const { partitionId, leader } of partitions) leaders[partitionId] = leader;
-    return leaders;
-  } finally {
-    await admin.disconnect();
-  }
-}
-
-/** The protocol's name of a final refusal, wherever kafkajs has wrapped it. */
-function refusalIn(error: unknown): string | undefined {
-  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
-    const type = (at as Error & { type?: unknown }).type;
-    if (typeof type === 'string' && REFUSALS.has(type)) return type;
-  }
-  return undefined;
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return most;
 }

@@ -1,6 +1,7 @@
 // Messages as Kafka records and back: CloudEvents 1.0 in binary mode. The attributes are headers, the value is the
 // journal's own JSON text, byte for byte. `traceparent` stands without the prefix, where tracing tools look for it.
-import { cloudEventType, type OrderEventType, type Watermark } from '@ballast/contracts';
+import { cloudEventType, type OrderEventType, type Watermark, watermarkSchema } from '@ballast/contracts';
+import { z } from 'zod';
 
 /** A row of the journal as it came out of the log: `data` is JSON text, never parsed on its way. */
 export interface OutgoingEvent {
@@ -10,6 +11,7 @@ export interface OutgoingEvent {
   readonly generation: number;
   readonly type: OrderEventType;
   readonly order_id: string;
+  readonly merchant_id: string;
   readonly version: number;
   readonly livemode: boolean;
   readonly occurred_at: string;
@@ -22,7 +24,7 @@ export type OutgoingMessage = OutgoingEvent | Watermark;
 export interface OutgoingRecord {
   readonly key: string | null;
   readonly value: string | Buffer;
-  readonly headers: Record<string, string>;
+  readonly headers: readonly (readonly [name: string, text: string])[];
 }
 
 /** What a client hands over of a record it read. */
@@ -36,18 +38,20 @@ const WATERMARK_TYPE = 'ballast.watermark.v1';
 const EVENT_TYPE = /^ballast\.order\.([a-z_]+)\.v1$/;
 
 export function eventRecord(event: OutgoingEvent): OutgoingRecord {
-  const headers: Record<string, string> = {
-    ce_specversion: '1.0',
-    ce_id: event.id,
-    ce_type: cloudEventType(event.type),
-    ce_source: event.source,
-    ce_subject: event.order_id,
-    ce_time: event.occurred_at,
-    ce_sequence: String(event.version),
-    ce_generation: String(event.generation),
-    ce_livemode: event.livemode ? 'true' : 'false',
-  };
-  if (event.traceparent !== null) headers['traceparent'] = event.traceparent;
+  const headers: [string, string][] = [
+    ['ce_specversion', '1.0'],
+    ['ce_id', event.id],
+    ['ce_type', cloudEventType(event.type)],
+    ['ce_source', event.source],
+    ['ce_subject', event.order_id],
+    ['ce_time', event.occurred_at],
+    ['ce_sequence', String(event.version)],
+    ['ce_generation', String(event.generation)],
+    ['ce_merchantid', event.merchant_id],
+    ['ce_livemode', event.livemode ? 'true' : 'false'],
+    ['content-type', 'application/json'],
+  ];
+  if (event.traceparent !== null) headers.push(['traceparent', event.traceparent]);
   return { key: event.order_id, value: event.data, headers };
 }
 
@@ -56,51 +60,60 @@ export function watermarkRecord({ source, generation, node, value }: Watermark):
   return {
     key: null,
     value: JSON.stringify({ node, value }),
-    headers: {
-      ce_specversion: '1.0',
-      ce_id: `${node}:${value}`,
-      ce_type: WATERMARK_TYPE,
-      ce_source: source,
-      ce_time: value,
-      ce_generation: String(generation),
-    },
+    headers: [
+      ['ce_specversion', '1.0'],
+      ['ce_id', `${node}:${value}`],
+      ['ce_type', WATERMARK_TYPE],
+      ['ce_source', source],
+      ['ce_time', value],
+      ['ce_generation', String(generation)],
+      ['content-type', 'application/json'],
+    ],
   };
 }
 
 /**
- * The message in a record, of the shape that a direct delivery has; the consumer judges its content. Undefined: this is
- * no record of ours. Text that is no JSON is handed on as text, so that it is parked under its order.
+ * The message in a record, of the shape that a direct delivery has. Undefined: this is no record of ours, and nothing that
+ * the consumer could park under an order. Content that is wrong, even no JSON, is the consumer's to judge.
  */
 export function messageOf(record: IncomingRecord): unknown {
   const { headers, value } = record;
   const header = (name: string): string | undefined => headers?.[name]?.toString();
-  const type = header('ce_type') ?? '';
   const source = header('ce_source');
   const generation = Number(header('ce_generation'));
-  if (value === null || source === undefined || !Number.isInteger(generation)) return undefined;
+  if (value === null || source === undefined || !isCount(generation)) return undefined;
+  const type = header('ce_type') ?? '';
   if (type === WATERMARK_TYPE) {
-    const content = parsed(value);
-    if (typeof content !== 'object' || content === null) return undefined;
-    return { ...content, kind: 'watermark', source, generation };
+    const watermark = watermarkSchema.safeParse({ ...asObject(parsed(value)), kind: 'watermark', source, generation });
+    return watermark.data;
   }
-  const event = EVENT_TYPE.exec(type)?.[1];
-  const version = Number(header('ce_sequence'));
-  if (event === undefined || !Number.isInteger(version)) return undefined;
-  const data = parsed(value);
-  return {
+  const event = {
     kind: 'event',
     id: header('ce_id'),
     source,
     generation,
-    type: event,
+    type: EVENT_TYPE.exec(type)?.[1],
     order_id: record.key?.toString(),
-    merchant_id: typeof data === 'object' && data !== null && 'merchant_id' in data ? data.merchant_id : undefined,
-    version,
+    merchant_id: header('ce_merchantid'),
+    version: Number(header('ce_sequence')),
     livemode: header('ce_livemode') === 'true',
     occurred_at: header('ce_time'),
     traceparent: header('traceparent') ?? null,
-    data,
+    data: parsed(value),
   };
+  const { id, type: kind, order_id, merchant_id, version, occurred_at } = event;
+  const placed = isCount(version) && uuid.safeParse(order_id).success && uuid.safeParse(merchant_id).success;
+  return placed && id !== undefined && kind !== undefined && occurred_at !== undefined ? event : undefined;
+}
+
+const uuid = z.uuid();
+
+function isCount(value: number): boolean {
+  return Number.isInteger(value) && value >= 1;
+}
+
+function asObject(value: unknown): object {
+  return typeof value === 'object' && value !== null ? value : {};
 }
 
 function parsed(value: Buffer): unknown {

@@ -156,6 +156,7 @@ export function event(order: number, version: number, generation = 1): OutgoingE
     generation,
     type: 'approved',
     order_id,
+    merchant_id: merchantId,
     version,
     livemode: false,
     occurred_at: '2026-11-24T20:00:00.000Z',
