@@ -29,6 +29,9 @@ export interface DatabaseOptions {
 const ACQUIRE_TIMEOUT_MS = 3_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 
+/** Every failure reaches its caller as a rejection; knex would print it once more, as plain text between JSON log lines. */
+const SILENT = { warn: () => undefined, error: () => undefined, deprecate: () => undefined, debug: () => undefined };
+
 /** A pool whose every connection carries the time limits. Connects on first use. */
 export function openDatabase(options: DatabaseOptions): Knex {
   const {
@@ -59,6 +62,7 @@ export function openDatabase(options: DatabaseOptions): Knex {
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolMax },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
+    log: SILENT,
   });
 }
 

@@ -33,6 +33,14 @@ export type App = FastifyInstance<
   ZodTypeProvider
 >;
 
+export interface Description {
+  readonly title: string;
+  readonly version: string;
+  readonly description: string;
+  /** Where callers carry a bearer token: what it is. Routes name it by `security: [{ bearer: [] }]`. */
+  readonly bearer?: string;
+}
+
 export interface AppOptions {
   readonly service: string;
   readonly logger: Logger;
@@ -42,7 +50,7 @@ export interface AppOptions {
   readonly bodyLimit?: number;
   /** Numbers with a fraction or an exponent are refused (money faces). Default true. */
   readonly integersOnly?: boolean;
-  readonly openapi?: { readonly title: string; readonly version: string; readonly description: string };
+  readonly openapi?: Description;
   readonly tls?: TlsFiles | undefined;
 }
 

@@ -2,14 +2,15 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { createJsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
-import type { App, AppOptions } from './app.ts';
+import type { App, Description } from './app.ts';
 import { problemPage } from './problem-page.ts';
 
 type Described = ReturnType<typeof jsonSchemaTransformObject>;
 
-export async function describeFace(app: App, info: NonNullable<AppOptions['openapi']>): Promise<void> {
+export async function describeFace(app: App, { bearer, ...info }: Description): Promise<void> {
+  const securitySchemes = { bearer: { type: 'http' as const, scheme: 'bearer', description: bearer ?? '' } };
   await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info },
+    openapi: { openapi: '3.1.0', info, ...(bearer === undefined ? {} : { components: { securitySchemes } }) },
     transform: createJsonSchemaTransform({ skipList: ['/openapi.json', '/docs', '/docs/*'] }),
     transformObject: (document) => withoutStrangers(jsonSchemaTransformObject(document)),
   });

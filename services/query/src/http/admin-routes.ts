@@ -2,10 +2,10 @@
 import { idSchema, Problem, publicId, uuidOf } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
+import { orUnavailable } from '../database-away.ts';
 import { issueKey, revokeKey } from '../keys/api-keys.ts';
 import type { Deliveries } from '../read-model/deliveries.ts';
 import type { Rebuilds } from '../read-model/rebuild.ts';
-import { orUnavailable } from './database-away.ts';
 
 const newKeySchema = z.strictObject({
   merchant_id: idSchema('mer'),

@@ -25,6 +25,7 @@ const openapi = {
   title: 'Ballast query',
   version: '1',
   description: 'What merchants see: their orders, and the whole story of each.',
+  bearer: 'An API key: `bk_live_…` opens live orders, `bk_test_…` test orders, of its merchant alone.',
 };
 
 export async function buildPublicFace({ readers, metrics, logger, tls }: FacesOptions): Promise<App> {

@@ -3,9 +3,9 @@
 import { Problem } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { orUnavailable } from '../database-away.ts';
 import { scopeOf } from '../keys/api-keys.ts';
 import type { Scope } from '../orders/read-orders.sql.ts';
-import { orUnavailable } from './database-away.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -4,13 +4,13 @@ import { idSchema, merchantOrderListSchema, merchantOrderStorySchema, uuidOf } f
 import type { Knex } from '@ballast/database';
 import { type App, problemReplies } from '@ballast/http';
 import { z } from 'zod';
+import { orUnavailable } from '../database-away.ts';
 import { listOrders } from '../orders/list-orders.ts';
 import { orderFiltersSchema } from '../orders/order-filters.ts';
 import { tellStory } from '../orders/tell-story.ts';
-import { orUnavailable } from './database-away.ts';
 import { requireKey, scopeOfRequest } from './merchant-key.ts';
 
-const security = [{ api_key: [] }];
+const security = [{ bearer: [] }];
 
 /** `knex`: the readers' pool. */
 export function ordersRoutes(app: App, knex: Knex): void {
