@@ -152,6 +152,12 @@ describe('half-open', () => {
     expect(breaker.state).toBe('closed');
   });
 
+  test('a probe that reports after its lease counts for nothing, also when nobody asked meanwhile', async () => {
+    const breaker = await ill(breakerOf({ probes: 1 }));
+    breaker.report(permitOf(breaker, 100), true, 1_000, 1_100);
+    expect(breaker.state).toBe('half_open');
+  });
+
   test('a call that was never made gives its probe back', async () => {
     const breaker = await ill(breakerOf());
     for (let i = 0; i < 10; i++) breaker.cancel(permitOf(breaker, 100));
