@@ -82,11 +82,12 @@ export async function openLink(address: string, security: KafkaConnection['secur
         return;
       }
       if (received.length < 4 + length) return;
-      const next = expected.shift();
+      const next = expected[0];
       if (next === undefined || next.number !== received.readInt32BE(4)) {
         end(new Error(`${address} answered out of turn`));
         return;
       }
+      expected.shift();
       clearTimeout(next.timer);
       next.resolve(received.subarray(8, 4 + length));
       received = received.subarray(4 + length);
