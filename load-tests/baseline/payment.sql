@@ -3,9 +3,11 @@
 -- made here, as the service makes its own.
 \set terminal random(1, 5)
 \set amount random(100, 1000000)
+\set batch random(100000, 999999)
+\set trace random(100000, 999999)
 with keys as (
   insert into payment_key (merchant_id, key_hash, trace_hash, similar_hash, order_id)
-  values (:merchant::uuid, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), uuidv7())
+  values (:merchant::uuid, gen_random_uuid(), gen_random_uuid(), null, uuidv7())
   on conflict do nothing
   returning merchant_id, order_id
 ), accepted as (
@@ -14,7 +16,8 @@ with keys as (
     phone_sealed, user_id, device, discounts, transaction_time, accepted_at, approve_until, voidable_until,
     business_date, attempt_no, work, lease_owner, lease_epoch, lease_until)
   select merchant_id, order_id, ('019a0000-0000-7000-8000-00000000000' || :terminal::text)::uuid, false, 'processing', 1,
-    :amount::bigint, 'EUR', 'card', 'bank_a', '000001', '000123', :reference::text,
+    :amount::bigint, 'EUR', 'card', 'bank_a',
+    :batch::text, :trace::text, :reference::text,
     uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), '424242', '4242', decode(:card::text, 'hex'),
     decode(:phone::text, 'hex'), 'member-1234', :device::jsonb, :discounts::jsonb, now(), now(),
     now() + 75000 * interval '1 ms', now() + 900000 * interval '1 ms', current_date, 1, 'inquire', :owner::text, 1,

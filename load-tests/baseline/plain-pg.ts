@@ -1,6 +1,7 @@
 // The baseline where pgbench is missing: the same two statements, each its own transaction, by plain `pg` from this
 // process. It shares a core with nothing of ours, but Node costs more than pgbench's C: the ratio flatters us, and the
 // report says so.
+import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { baselineValues, LANE_SETTINGS } from './values.ts';
@@ -18,8 +19,10 @@ export async function runPlainPg(url: string, clients: number, seconds: number):
     while (performance.now() < until) {
       const values = {
         ...baselineValues,
-        terminal: String(1 + Math.floor(Math.random() * 5)),
-        amount: String(100 + Math.floor(Math.random() * 1e6)),
+        terminal: String(randomInt(1, 6)),
+        amount: String(randomInt(100, 1_000_000)),
+        batch: String(randomInt(100_000, 1_000_000)),
+        trace: String(randomInt(100_000, 1_000_000)),
       };
       const { rows } = await pool.query({ ...accept, values: accept.names.map((name) => values[name as never]) });
       const learnt = { ...values, order_id: rows[0]?.order_id };

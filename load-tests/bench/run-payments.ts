@@ -60,7 +60,7 @@ export async function runPayments(services: 'core' | 'whole', say: (line: string
     services:
       services === 'core' ? ['bank-simulator', 'collection'] : ['bank-simulator', 'collection', 'query', 'forwarding'],
     banks: { bank_a: fast, bank_b: fast, bank_c: fast },
-    logLevel: 'warn',
+    logLevel: 'info',
   });
   const generator = openGenerator();
   try {

@@ -4,11 +4,14 @@ import type { Arrival } from './plan.ts';
 import type { Prepared } from './requests.ts';
 
 export interface Run {
-  readonly url: string;
+  /** Connections are spread evenly over them. */
+  readonly urls: readonly string[];
   readonly next: () => Prepared;
   /** Monotonic ms. */
   readonly until: number;
-  readonly onAnswer: (prepared: Prepared, answer: Answer | null, dueAt: number) => void;
+  readonly onAnswer: (prepared: Prepared, answer: Answer | null, dueAt: number, sentAt: number) => void;
+  /** In how many ms the very same bytes are due again; null: never. Open runs only. */
+  readonly again?: (prepared: Prepared, answer: Answer | null) => number | null;
 }
 
 /** Resolves when the last answer is there. */
@@ -17,7 +20,7 @@ export function arrive(arrival: Arrival, run: Run): Promise<void> {
 }
 
 async function closed(connections: number, run: Run): Promise<void> {
-  const all = await Promise.all(Array.from({ length: connections }, () => connect(run.url)));
+  const all = await connectAll(run.urls, connections);
   await Promise.all(
     all.map(
       (connection) =>
@@ -27,7 +30,7 @@ async function closed(connections: number, run: Run): Promise<void> {
             if (dueAt >= run.until) return resolve();
             const prepared = run.next();
             connection.send(prepared.bytes, (answer) => {
-              run.onAnswer(prepared, answer, dueAt);
+              run.onAnswer(prepared, answer, dueAt, dueAt);
               ask();
             });
           };
@@ -43,44 +46,63 @@ async function closed(connections: number, run: Run): Promise<void> {
  * part of its latency: a service that stalls cannot make the requests it would have stalled disappear from the figures.
  */
 async function open(arrival: Extract<Arrival, { kind: 'open' }>, run: Run): Promise<void> {
-  const all = await Promise.all(Array.from({ length: arrival.maxConnections }, () => connect(run.url)));
+  const all = await connectAll(run.urls, arrival.maxConnections);
   const idle: Connection[] = [...all];
   const waiting: { prepared: Prepared; dueAt: number }[] = [];
   const everyMs = 1_000 / arrival.perSecond;
   const startedAt = performance.now();
-  let sent = 0;
-  let answered = 0;
+  let scheduled = 0;
+  /** Due, or to be due again, and not yet answered for good. */
+  let unanswered = 0;
   await new Promise<void>((resolve) => {
+    const answered = (prepared: Prepared, answer: Answer | null) => {
+      const inMs = run.again?.(prepared, answer) ?? null;
+      const dueAt = performance.now() + (inMs ?? 0);
+      if (inMs !== null && dueAt < run.until) {
+        setTimeout(() => {
+          waiting.push({ prepared, dueAt });
+          pump();
+        }, inMs);
+        return;
+      }
+      unanswered--;
+      if (unanswered === 0 && performance.now() >= run.until) resolve();
+    };
     const pump = () => {
       for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
         const connection = idle.pop();
         if (connection === undefined) return;
         waiting.shift();
         const { prepared, dueAt } = next;
+        const sentAt = performance.now();
         connection.send(prepared.bytes, (answer) => {
-          run.onAnswer(prepared, answer, dueAt);
-          answered++;
+          run.onAnswer(prepared, answer, dueAt, sentAt);
           idle.push(connection);
           pump();
-          if (answered === sent && performance.now() >= run.until) resolve();
+          answered(prepared, answer);
         });
       }
     };
     const tick = () => {
       const now = performance.now();
       for (
-        let dueAt = startedAt + sent * everyMs;
+        let dueAt = startedAt + scheduled * everyMs;
         dueAt <= now && dueAt < run.until;
-        dueAt = startedAt + sent * everyMs
+        dueAt = startedAt + scheduled * everyMs
       ) {
         waiting.push({ prepared: run.next(), dueAt });
-        sent++;
+        scheduled++;
+        unanswered++;
       }
       pump();
-      if (now < run.until) setTimeout(tick, Math.max(0, startedAt + sent * everyMs - performance.now()));
-      else if (answered === sent) resolve();
+      if (now < run.until) setTimeout(tick, Math.max(0, startedAt + scheduled * everyMs - performance.now()));
+      else if (unanswered === 0) resolve();
     };
     tick();
   });
   for (const connection of all) connection.close();
+}
+
+function connectAll(urls: readonly string[], count: number): Promise<Connection[]> {
+  return Promise.all(Array.from({ length: count }, (_, n) => connect(urls[n % urls.length] ?? '')));
 }

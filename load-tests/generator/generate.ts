@@ -2,7 +2,8 @@
 import { appendFileSync } from 'node:fs';
 import { type Operation, resultOf } from '../checker/history.ts';
 import { arrive } from './arrivals.ts';
-import type { FromGenerator, Plan, RunResult, ToGenerator } from './plan.ts';
+import type { Answer } from './connection.ts';
+import type { FromGenerator, Impatience, Plan, RunResult, Target, ToGenerator } from './plan.ts';
 import { createRequests, type Prepared } from './requests.ts';
 
 interface Answered {
@@ -43,23 +44,31 @@ async function go(): Promise<void> {
   let n = 0;
   let answered = 0;
   let answeredInAll = 0;
-  const from = performance.now() + plan.warmupMs;
+  let slowestMs = 0;
+  const { impatience } = plan;
+  const startedAt = performance.now();
+  const bySecond = Array.from({ length: Math.ceil((plan.warmupMs + plan.durationMs) / 1_000) }, () => 0);
+  const from = startedAt + plan.warmupMs;
   const until = from + plan.durationMs;
   await arrive(plan.arrival, {
-    url: plan.target.url,
+    urls: urlsOf(plan.target),
     until,
+    ...(impatience === undefined ? {} : { again: patienceOf(impatience, expected) }),
     next: () => {
       const prepared = ready[n] ?? make(n);
       n++;
       return prepared;
     },
-    onAnswer: (prepared, answer, dueAt) => {
+    onAnswer: (prepared, answer, dueAt, sentAt) => {
       const at = performance.now();
+      slowestMs = Math.max(slowestMs, at - sentAt);
       const status = answer?.status ?? 0;
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
       if (plan.historyFile !== null) answers.push({ prepared, status, body: answer?.body ?? null, at });
       if (status !== expected) return;
       answeredInAll++;
+      const second = Math.floor((at - startedAt) / 1_000);
+      if (second < bySecond.length) bySecond[second] = (bySecond[second] ?? 0) + 1;
       if (at < from || at >= until) return;
       answered++;
       latencies.push(at - dueAt);
@@ -73,10 +82,30 @@ async function go(): Promise<void> {
     latency: percentiles(latencies),
     statuses: Object.fromEntries(statuses),
     answeredInAll,
+    bySecond,
+    slowestMs,
   };
   tell({ kind: 'done', result });
   if (plan.historyFile !== null) writeHistory(plan.historyFile, answers);
   tell({ kind: 'written' });
+}
+
+function urlsOf(target: Target): readonly string[] {
+  return target.kind === 'payments' ? [target.url, ...(target.otherUrls ?? [])] : [target.url];
+}
+
+/** When a payment that got this answer is sent again, in ms; null: it is not. */
+function patienceOf({ tries, pauseMs }: Impatience, final: number) {
+  const sent = new Map<Prepared, number>();
+  return (prepared: Prepared, answer: Answer | null): number | null => {
+    const before = sent.get(prepared) ?? 1;
+    if (answer?.status === final || before >= tries) {
+      sent.delete(prepared);
+      return null;
+    }
+    sent.set(prepared, before + 1);
+    return pauseMs * (0.5 + Math.random());
+  };
 }
 
 function percentiles(latencies: number[]): RunResult['latency'] {

@@ -12,13 +12,28 @@ export interface GeneratorTerminal {
 
 /** Payments by terminals, or charges straight to a bank (what the bank alone takes). */
 export type Target =
-  | { readonly kind: 'payments'; readonly url: string; readonly terminals: readonly GeneratorTerminal[] }
+  | {
+      readonly kind: 'payments';
+      readonly url: string;
+      /** Further instances of the service: connections are spread evenly over all of them. */
+      readonly otherUrls?: readonly string[];
+      readonly terminals: readonly GeneratorTerminal[];
+      /** `Ballast-Deadline-Ms`. Absent: the service's default. */
+      readonly deadlineMs?: number;
+    }
   | { readonly kind: 'bank'; readonly url: string };
 
 /** `closed`: each connection sends its next request when it has its answer. `open`: requests come whether or not. */
 export type Arrival =
   | { readonly kind: 'closed'; readonly connections: number }
   | { readonly kind: 'open'; readonly perSecond: number; readonly maxConnections: number };
+
+export interface Impatience {
+  /** Of each payment, its first sending included. */
+  readonly tries: number;
+  /** After an answer that is not final; half of it to one and a half times it, at random. */
+  readonly pauseMs: number;
+}
 
 export interface Plan {
   /** Distinguishes the runs of one benchmark: it is the batch number of its payments. */
@@ -29,6 +44,8 @@ export interface Plan {
   readonly durationMs: number;
   /** Made and signed before the run; beyond them it signs while it runs. */
   readonly prepare: number;
+  /** Terminals that send the very same bytes again until they have a final answer. Absent: they send once. Open runs only. */
+  readonly impatience?: Impatience;
   /** Operations are appended here after the run; null: none are kept. */
   readonly historyFile: string | null;
 }
@@ -45,6 +62,10 @@ export interface RunResult {
   readonly statuses: Readonly<Record<string, number>>;
   /** Answered as asked for over the whole run, with its warm-up. */
   readonly answeredInAll: number;
+  /** Answered as asked for in each second since the beginning, the warm-up's first. */
+  readonly bySecond: readonly number[];
+  /** Of every answer, whatever it says, from the moment its request was sent; ms. */
+  readonly slowestMs: number;
 }
 
 export type ToGenerator = { readonly kind: 'prepare'; readonly plan: Plan } | { readonly kind: 'go' };

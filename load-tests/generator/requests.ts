@@ -32,11 +32,17 @@ export function createRequests(target: Target, run: number): (n: number) => Prep
     const terminal = target.terminals[at];
     const secret = secrets[at];
     if (terminal === undefined || secret === undefined) throw new Error('the plan names no terminal');
-    return payment(host, terminal, secret, run, n);
+    return payment(host, { terminal, secret, deadlineMs: target.deadlineMs }, run, n);
   };
 }
 
-function payment(host: string, terminal: GeneratorTerminal, secret: KeyObject, run: number, n: number): Prepared {
+interface Sender {
+  readonly terminal: GeneratorTerminal;
+  readonly secret: KeyObject;
+  readonly deadlineMs: number | undefined;
+}
+
+function payment(host: string, { terminal, secret, deadlineMs }: Sender, run: number, n: number): Prepared {
   // A batch holds a million numbers; a run is one or more batches of its own.
   const batchNumber = String((run * 100 + Math.floor(n / 1_000_000)) % 1_000_000).padStart(6, '0');
   const traceNumber = String(n % 1_000_000).padStart(6, '0');
@@ -55,13 +61,15 @@ function payment(host: string, terminal: GeneratorTerminal, secret: KeyObject, r
     discounts: [{ id: `coupon-${n % 100}`, kind: 'coupon', amount: 50 }],
   });
   const timestamp = String(Math.floor(Date.now() / 1_000));
+  const deadline = deadlineMs === undefined ? '' : String(deadlineMs);
   const hash = createHash('sha256').update(body).digest('hex');
   const path = '/v1/payments';
-  const signed = ['v1', terminal.terminal_id, terminal.key_id, timestamp, 'POST', path, key, '', hash].join('\n');
+  const signed = ['v1', terminal.terminal_id, terminal.key_id, timestamp, 'POST', path, key, deadline, hash].join('\n');
   const signature = createHmac('sha256', secret).update(signed).digest('hex');
   const head =
     `POST ${path} HTTP/1.1\r\nhost: ${host}\r\ncontent-type: application/json\r\n` +
     `content-length: ${Buffer.byteLength(body)}\r\nidempotency-key: ${key}\r\n` +
+    (deadline === '' ? '' : `ballast-deadline-ms: ${deadline}\r\n`) +
     `ballast-terminal: ${terminal.terminal_id}\r\nballast-key-id: ${terminal.key_id}\r\n` +
     `ballast-timestamp: ${timestamp}\r\nballast-signature: v1=${signature}\r\n\r\n`;
   return { bytes: Buffer.from(head + body), asked: { terminal, key, batchNumber, traceNumber, amount } };

@@ -67,28 +67,28 @@ export const sweptBanks: readonly SweptBank[] = [
     rules: [charge('late', { delay_ms: 7_500 }), inquiry('not_found')],
     needsListener: true,
   },
-  // What a bank takes late it takes within its horizon, with a second to spare for a busy machine.
-  { name: 'accepts_late', rules: [charge('accepts_late', { delay_ms: 2_000 })], horizonMs: 3_000 },
+  // What a bank takes late it takes within its horizon, with some seconds to spare for a busy machine.
+  { name: 'accepts_late', rules: [charge('accepts_late', { delay_ms: 2_000 })], horizonMs: 6_000 },
   {
     name: 'keeps_early_reversals',
     rules: [charge('accepts_late', { delay_ms: 3_000 })],
     settings: { keeps_early_reversals: true },
-    horizonMs: 4_000,
+    horizonMs: 7_000,
   },
   { name: 'inquiry_unanswered', rules: [silentCharge, inquiry('timeout_before_accepting', { times: 3 })] },
   { name: 'inquiry_wrong_amount', rules: [silentCharge, inquiry('wrong_amount')] },
   {
     name: 'not_found_at_first',
     rules: [silentCharge, inquiry('not_found_at_first', { delay_ms: 2_500 })],
-    horizonMs: 3_500,
+    horizonMs: 6_000,
   },
   {
     name: 'reversal_not_found_at_first',
     rules: [silentCharge, noInquiry, reversal('not_found_at_first', { delay_ms: 4_500 })],
-    horizonMs: 5_500,
+    horizonMs: 9_000,
   },
   // After approve_until, and still before its horizon: the reversal is sent for what may yet arrive.
-  { name: 'slow_horizon', rules: [charge('accepts_late', { delay_ms: 4_000 })], horizonMs: 5_000 },
+  { name: 'slow_horizon', rules: [charge('accepts_late', { delay_ms: 4_000 })], horizonMs: 9_000 },
   { name: 'inquiry_of_another', rules: [silentCharge, inquiry('foreign_answer', { times: 3 })] },
   { name: 'inquiry_dead', rules: [silentCharge, noInquiry] },
   { name: 'reversal_unanswered', rules: [silentCharge, noInquiry, reversal('reversal_unanswered', { times: 3 })] },

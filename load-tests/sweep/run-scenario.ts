@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { check } from '../checker/check.ts';
 import { cardOf, sweptBanks } from './behaviours.ts';
@@ -29,6 +30,8 @@ export interface ScenarioDatabase {
 
 /** Lease, grace, horizon and a dozen tries of the quick clock, and room for a busy machine. */
 const SETTLE_MS = 60_000;
+/** By then the latest answer of behaviours.ts has come, to whoever lives to hear it. */
+const LAST_ANSWER_MS = 12_000;
 /** What an approval's commit may be behind its decision on a busy machine. */
 const APPROVAL_SLACK_MS = 1_000;
 
@@ -42,6 +45,7 @@ export async function runScenario(scenario: Scenario, database: ScenarioDatabase
     scene,
     sweptBanks.filter((bank) => scenario.lives || bank.needsListener !== true),
   );
+  const opened = performance.now();
   const query = <Row>(sql: string) => queryOf<Row>(database.url, sql);
   const settled = () => untilSettled(query, violations);
   const world: ScenarioWorld = {
@@ -52,6 +56,7 @@ export async function runScenario(scenario: Scenario, database: ScenarioDatabase
   };
   try {
     await scenario.run(scene, tills, world);
+    if (scenario.lives) await pause(Math.max(0, LAST_ANSWER_MS - (performance.now() - opened)));
     await settled();
     await nothingChangesByRepeating(scene, tills, query, violations);
     await Promise.all(tills.map((till) => till.look()));
@@ -88,7 +93,7 @@ async function untilSettled(query: ScenarioWorld['query'], violations: string[])
     );
     if (open[0]?.n === 0) return;
     if (performance.now() > limit) return void violations.push(`${open[0]?.n} orders did not settle`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await pause(100);
   }
 }
 
@@ -111,7 +116,7 @@ async function judge(scene: Scene, query: ScenarioWorld['query']): Promise<Pick<
   const expected = new Set(sweptBanks.filter((bank) => bank.expectsPerson).map(({ name }) => name));
   const { results } = await check({
     orders: scene.databaseUrl,
-    books: scene.books,
+    books: scene.books(),
     histories: [scene.file('terminals.history.jsonl')],
     logs: scene.logs,
     quiet: true,

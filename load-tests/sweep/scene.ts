@@ -1,7 +1,7 @@
 // One scenario's world: a database, the banks and collection, each a process of its own, the latter with the sweep's hook.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@ballast/database/embedded';
@@ -26,7 +26,7 @@ const START_LIMIT_MS = 30_000;
 export interface Scene {
   readonly terminal: Terminal;
   readonly databaseUrl: string;
-  readonly books: readonly string[];
+  books(): string[];
   readonly logs: readonly string[];
   readonly secrets: readonly string[];
   /** A file in the scenario's directory. */
@@ -168,7 +168,7 @@ export async function openScene({ databaseUrl, directory, plant, bankLatencyMs =
   return {
     terminal,
     databaseUrl,
-    books: present.map(({ name }) => join(directory, `${name}.jsonl`)),
+    books: () => sweptBanks.map(({ name }) => join(directory, `${name}.jsonl`)).filter((file) => existsSync(file)),
     logs: [join(directory, 'collection.log')],
     secrets: [secret, adminToken],
     file: (name) => join(directory, name),
