@@ -15,6 +15,7 @@ export function buildAdmin(banks: ReadonlyMap<string, { bank: Bank; face: Face }
       port: portOf(face),
       books: bank.books.file,
       behaviour: face.script(),
+      received: face.received(),
     })),
   );
   app.get<{ Params: { name: string } }>('/banks/:name/behaviour', async (request, reply) => {

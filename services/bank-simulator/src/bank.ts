@@ -124,6 +124,7 @@ export function openBank(config: BankConfig): Bank {
     const answer = (status: number, body: Record<string, unknown>): Reply => ({ status, body: { reference, ...body } });
     if (known === undefined) {
       if (!config.keeps_early_reversals) return answer(404, { result: 'not_found' });
+      if (early.has(reference)) return answer(200, { result: 'reversed', already: true });
       await record({
         ...frameOf({ reference, ...terms, merchant_number: '', terminal_number: '', livemode: config.livemode }),
         kind: 'reversal',

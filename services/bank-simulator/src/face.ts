@@ -1,7 +1,8 @@
 // A bank's HTTP face: plain node:http, because some of its behaviours are below what a framework lets one do, and
 // because it shares two cores with what it is measured beside.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { gzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import type { Bank, ChargeRequest, Reply } from './bank.ts';
 import { chooseRule, drawLatency, noScript, type Operation, type Rule, type Script } from './behaviour.ts';
 import type { BankConfig } from './config.ts';
@@ -13,6 +14,8 @@ export interface Face {
   readonly server: Server;
   script(): Script;
   setScript(script: Script): void;
+  /** Requests read whole since the start, also those that were never answered. */
+  received(): Readonly<Record<Operation, number>>;
 }
 
 interface Call {
@@ -24,6 +27,7 @@ interface Call {
 
 export function openFace(bank: Bank, config: BankConfig): Face {
   let script = noScript;
+  const received = { charge: 0, inquiry: 0, reversal: 0, refund: 0 };
 
   const server = createServer((request, response) => {
     if (script.down) return void request.socket.resetAndDestroy();
@@ -34,6 +38,7 @@ export function openFace(bank: Bank, config: BankConfig): Face {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const call = callOf(bank, request, await bodyOf(request));
     if (call === null) return send(response, { status: 400, body: { result: 'bad_request' } });
+    received[call.operation]++;
     const chosen = chooseRule(script, call.operation, call.reference, Math.random);
     script = chosen.next;
     const latency = drawLatency(config.latency, Math.random) + script.extra_latency_ms;
@@ -55,6 +60,7 @@ export function openFace(bank: Bank, config: BankConfig): Face {
     setScript: (next) => {
       script = next;
     },
+    received: () => ({ ...received }),
   };
 }
 
@@ -207,9 +213,8 @@ async function spoilAnswer(
       response.writeHead(200, { 'content-type': 'application/json', 'content-length': HUGE });
       return void pourZeros(response, HUGE);
     case 'gzip_bomb':
-      return void response
-        .writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' })
-        .end(theBomb());
+      response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+      return void response.end(await theBomb());
     case 'trickle':
       response.writeHead(reply.status, {
         'content-type': 'application/json',
@@ -226,11 +231,11 @@ async function spoilAnswer(
   }
 }
 
-let bomb: Buffer | undefined;
+let bomb: Promise<Buffer> | undefined;
 
-/** Packed once: it takes a third of a second, in which no bank of this process would answer. */
-function theBomb(): Buffer {
-  bomb ??= gzipSync(Buffer.alloc(HUGE));
+/** Packed once, and beside the event loop: it takes a third of a second, in which no bank of this process would answer. */
+function theBomb(): Promise<Buffer> {
+  bomb ??= promisify(gzip)(Buffer.alloc(HUGE));
   return bomb;
 }
 

@@ -1,0 +1,213 @@
+// Two banks side by side, each with half of an open 300/s: one hangs at 100 % in every other run, and all that is looked at
+// is the other. Runs are neighbours in pairs, ill and well in turn first, because the machine drifts.
+import { join } from 'node:path';
+import { channelTarget, openControlStore } from '@ballast/control';
+import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
+import type { Checked } from '../checker/check.ts';
+import { type Generator, openGenerator } from '../generator/open-generator.ts';
+import type { Plan, RunResult } from '../generator/plan.ts';
+import type { BenchFinding } from './findings.ts';
+import {
+  checkAll,
+  heal,
+  makeIll,
+  onSystemOfItsOwn,
+  receivedBy,
+  routeAllTo,
+  type Say,
+  terminalsOf,
+  untilQuiet,
+} from './scene.ts';
+import { round, spreadOf } from './statistics.ts';
+
+const PAIRS = 5;
+/** Both banks together: the 300/s that the issue allows. */
+const PER_SECOND_EACH = 150;
+const WARMUP_MS = 2_000;
+const RUN_MS = 8_000;
+/** Shorter than a run, so that calls time out in it, the breaker sees them, and what follows is refused. */
+const DEADLINE_MS = 4_000;
+/** Enough for every payment of the ill bank to hang until its deadline. */
+const CONNECTIONS = (PER_SECOND_EACH * DEADLINE_MS) / 1_000 + 50;
+const QUIET_LIMIT_MS = 40_000;
+
+const HEALTHY = 'bank_c';
+const ILL = 'bank_b';
+
+const MOST_MOVE_MS = 10;
+const MOST_MOVE_SHARE = 0.1;
+const MOST_AMPLIFICATION = 1.1;
+
+interface Run {
+  readonly healthy: RunResult;
+  readonly ill: RunResult;
+  /** Requests of all kinds that reached the ill bank, until everything was decided. */
+  readonly asked: number;
+}
+
+interface Pair {
+  readonly well: Run;
+  readonly ill: Run;
+}
+
+export async function runIsolation(say: Say): Promise<{ findings: BenchFinding[]; checked: Checked }> {
+  return onSystemOfItsOwn('isolation', say, async ({ runFile: run }) => {
+    const generators = [openGenerator(), openGenerator()] as const;
+    const historyFile = join(run.data_dir, 'bench.history.jsonl');
+    try {
+      const pairs: Pair[] = [];
+      for (let number = 1; number <= PAIRS; number++) {
+        const pair = await runPair(run, generators, number, historyFile);
+        pairs.push(pair);
+        const [ill, well] = [pair.ill.healthy, pair.well.healthy];
+        say(
+          `pair ${number} of ${PAIRS}: p99 of ${HEALTHY} ${round(ill.latency.p99, 1)} ms while ${ILL} hangs, ` +
+            `${round(well.latency.p99, 1)} ms while it is well; not approved ${failedOf(ill)} and ${failedOf(well)}`,
+        );
+      }
+      say('checking the invariants …');
+      return { findings: findingsOf(pairs), checked: await checkAll(run, historyFile) };
+    } finally {
+      for (const generator of generators) generator.close();
+    }
+  });
+}
+
+async function runPair(
+  run: RunFile,
+  generators: readonly [Generator, Generator],
+  number: number,
+  historyFile: string,
+): Promise<Pair> {
+  const one = (state: 'ill' | 'well') => runOnce(run, generators, state, { number, historyFile });
+  if (number % 2 === 1) {
+    const well = await one('well');
+    return { well, ill: await one('ill') };
+  }
+  const ill = await one('ill');
+  return { ill, well: await one('well') };
+}
+
+async function runOnce(
+  run: RunFile,
+  [forHealthy, forIll]: readonly [Generator, Generator],
+  state: 'ill' | 'well',
+  { number, historyFile }: { number: number; historyFile: string },
+): Promise<Run> {
+  const [first, second] = readCredentials(run).merchants;
+  if (first === undefined || second === undefined) throw new Error('the demo has two merchants');
+  await routeAllTo(run, first, HEALTHY);
+  await routeAllTo(run, second, ILL);
+  const { url } = serviceOf(run, 'collection');
+  const plan = (merchant: typeof first, at: number): Plan => ({
+    run: number * 4 + (state === 'ill' ? 0 : 2) + at,
+    target: { kind: 'payments', url, terminals: terminalsOf(merchant), deadlineMs: DEADLINE_MS },
+    arrival: { kind: 'open', perSecond: PER_SECOND_EACH, maxConnections: CONNECTIONS },
+    warmupMs: WARMUP_MS,
+    durationMs: RUN_MS,
+    prepare: (PER_SECOND_EACH * (WARMUP_MS + RUN_MS)) / 1_000,
+    historyFile,
+  });
+  const prepared = await Promise.all([forHealthy.prepare(plan(first, 0)), forIll.prepare(plan(second, 1))]);
+  const before = await receivedBy(run, ILL);
+  if (state === 'ill') await makeIll(run, ILL, { behaviour: 'timeout_before_accepting' });
+  const [healthy, ill] = await Promise.all(prepared.map(({ go }) => go()));
+  if (healthy === undefined || ill === undefined) throw new Error('BUG: two generators, two results');
+  await Promise.all([healthy.written, ill.written]);
+  if (state === 'ill') await comeBack(run);
+  const asked = totalOf(await receivedBy(run, ILL)) - totalOf(before);
+  return { healthy: healthy.result, ill: ill.result, asked };
+}
+
+/** The bank heals, its breakers are told so, and everything in doubt is decided: the next run starts from nothing. */
+async function comeBack(run: RunFile): Promise<void> {
+  await heal(run, ILL);
+  const store = openControlStore({ url: run.databases.control });
+  try {
+    const seen = await store.versionOf(channelTarget(ILL));
+    await store.nudge(ILL, 'close_now', { author: 'bench', reason: 'the bank is well again', seen });
+  } finally {
+    await store.close();
+  }
+  await untilQuiet(run, QUIET_LIMIT_MS); // what is open after that, the checker reports
+}
+
+function findingsOf(pairs: readonly Pair[]): BenchFinding[] {
+  const p99 = (state: keyof Pair) => pairs.map((pair) => pair[state].healthy.latency.p99);
+  const well = spreadOf(p99('well')).median;
+  const moves = spreadOf(pairs.map((pair) => pair.ill.healthy.latency.p99 - pair.well.healthy.latency.p99));
+  const mayMove = Math.max(MOST_MOVE_MS, well * MOST_MOVE_SHARE);
+  const failed = (state: keyof Pair) => sum(pairs.map((pair) => failedOf(pair[state].healthy)));
+  const everyRun = pairs.flatMap(({ ill, well: healthy }) => [ill, healthy]);
+  const slowest = Math.max(...everyRun.flatMap((one) => [one.healthy.slowestMs, one.ill.slowestMs]));
+  const sent = sum(pairs.map(({ ill }) => answersOf(ill.ill)));
+  const amplification = sum(pairs.map(({ ill }) => ill.asked)) / sent;
+  const statuses = (state: keyof Pair) => JSON.stringify(addUp(pairs.map((pair) => pair[state].ill.statuses)));
+  const list = (values: readonly number[]) => values.map((value) => value.toFixed(1)).join(', ');
+  return [
+    {
+      key: 'load',
+      value: { per_second: 2 * PER_SECOND_EACH, pairs: PAIRS, seconds: RUN_MS / 1_000 },
+      what: 'load',
+      shown: `open, ${PER_SECOND_EACH}/s to each of two banks, ${PAIRS} pairs of ${RUN_MS / 1_000} s, deadline ${DEADLINE_MS} ms`,
+    },
+    { key: 'p99_ill_ms', value: p99('ill'), what: 'p99, the other bank hangs', shown: `${list(p99('ill'))} ms` },
+    { key: 'p99_well_ms', value: p99('well'), what: 'p99, the other bank is well', shown: `${list(p99('well'))} ms` },
+    {
+      key: 'p99_moves_ms',
+      value: round(moves.median, 2),
+      what: 'p99 moves by',
+      shown: `${moves.median.toFixed(1)} ms (${moves.least.toFixed(1)} to ${moves.most.toFixed(1)}), median of pairs`,
+      asked: { kind: 'target', text: `≤ ${mayMove.toFixed(1)} ms`, met: moves.median <= mayMove },
+    },
+    {
+      key: 'not_approved',
+      value: { ill: failed('ill'), well: failed('well') },
+      what: 'payments not approved',
+      shown: `${failed('ill')} while it hangs, ${failed('well')} while it is well`,
+      asked: { kind: 'promise', text: 'no more than while it is well', met: failed('ill') <= failed('well') },
+    },
+    {
+      key: 'amplification',
+      value: round(amplification, 3),
+      what: 'asked of the hanging bank',
+      shown: `${amplification.toFixed(2)} requests (charges, inquiries, reversals) per payment meant for it`,
+      asked: { kind: 'promise', text: `≤ ${MOST_AMPLIFICATION}`, met: amplification <= MOST_AMPLIFICATION },
+    },
+    {
+      key: 'slowest_answer_ms',
+      value: round(slowest),
+      what: 'slowest answer to a terminal',
+      shown: `${Math.round(slowest)} ms, of ${sum(everyRun.map((one) => answersOf(one.healthy) + answersOf(one.ill)))}`,
+      asked: { kind: 'target', text: `≤ the deadline, ${DEADLINE_MS} ms`, met: slowest <= DEADLINE_MS },
+    },
+    {
+      key: 'answers_of_the_ill_bank',
+      value: addUp(pairs.map(({ ill }) => ill.ill.statuses)),
+      what: 'its own payments were told',
+      shown: `${statuses('ill')} while it hangs, ${statuses('well')} while it is well`,
+    },
+  ];
+}
+
+function failedOf(result: RunResult): number {
+  return answersOf(result) - (result.statuses['201'] ?? 0);
+}
+
+function answersOf({ statuses }: RunResult): number {
+  return sum(Object.values(statuses));
+}
+
+function addUp(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const added: Record<string, number> = {};
+  for (const one of all) for (const [key, value] of Object.entries(one)) added[key] = (added[key] ?? 0) + value;
+  return added;
+}
+
+function totalOf(received: Readonly<Record<string, number>>): number {
+  return sum(Object.values(received));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

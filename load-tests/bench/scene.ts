@@ -1,0 +1,127 @@
+// What the benchmarks of the channel policy stand on: a system of their own, its banks at their switchboard, and the
+// checker's last word when nothing is on its way any more.
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { adminCall } from '../../scripts/system/admin-call.ts';
+import { layoutOf } from '../../scripts/system/layout.ts';
+import { type MerchantCredentials, type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
+import { bankNames } from '../../scripts/system/service-configs.ts';
+import { type System, startSystem } from '../../scripts/system/start-system.ts';
+import { type Checked, check } from '../checker/check.ts';
+import type { GeneratorTerminal } from '../generator/plan.ts';
+import { withClient } from './observe.ts';
+
+/** Like a decent acquirer's line, and narrow: so that a p99 is one, and not a draw of luck. */
+const latency = { p50_ms: 60, p99_ms: 80 };
+/** Of the banks: what they may still book after the last moment at which a request of ours could have left. */
+const horizonMs = 1_000;
+const LOOK_MS = 250;
+
+export type Say = (line: string) => void;
+
+/** Collection, the banks and both databases; stopped and removed in the end, whatever happens. */
+export async function onSystemOfItsOwn<T>(name: string, say: Say, work: (system: System) => Promise<T>): Promise<T> {
+  const dataDir = mkdtempSync(join(tmpdir(), `ballast-bench-${name}-`));
+  chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
+  say('starting two PostgreSQL servers, collection and the banks …');
+  const system = await startSystem({
+    dataDir,
+    services: ['bank-simulator', 'collection'],
+    banks: Object.fromEntries(bankNames.map((bank) => [bank, { latency, decline_rate: 0 }])),
+    horizonMs,
+    logLevel: 'warn',
+  });
+  try {
+    return await work(system);
+  } finally {
+    await system.stop();
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+export interface Misbehaviour {
+  readonly behaviour: string;
+  readonly operation?: 'charge' | 'inquiry' | 'reversal' | 'any';
+  readonly times?: number;
+}
+
+export function makeIll(run: RunFile, bank: string, ...rules: readonly Misbehaviour[]): Promise<unknown> {
+  return adminCall('PUT', behaviourOf(run, bank), { body: { rules } });
+}
+
+/** Every answer comes so much later. */
+export function slowDown(run: RunFile, bank: string, ms: number): Promise<unknown> {
+  return adminCall('PUT', behaviourOf(run, bank), { body: { extra_latency_ms: ms } });
+}
+
+export function heal(run: RunFile, bank: string): Promise<unknown> {
+  return adminCall('DELETE', behaviourOf(run, bank));
+}
+
+function behaviourOf(run: RunFile, bank: string): string {
+  return `${serviceOf(run, 'bank-simulator').admin_url}/banks/${bank}/behaviour`;
+}
+
+type Received = Readonly<Record<'charge' | 'inquiry' | 'reversal' | 'refund', number>>;
+
+/** Requests that have reached this bank since its start, by its own count. */
+export async function receivedBy(run: RunFile, bank: string): Promise<Received> {
+  const banks = await adminCall('GET', `${serviceOf(run, 'bank-simulator').admin_url}/banks`);
+  const found = (banks as { name: string; received: Received }[]).find(({ name }) => name === bank);
+  if (found === undefined) throw new Error(`the simulator has no ${bank}`);
+  return found.received;
+}
+
+/** Everything this merchant's terminals take goes to one bank. */
+export async function routeAllTo(run: RunFile, { merchant_id }: MerchantCredentials, bank: string): Promise<void> {
+  const routes = (['card', 'code'] as const).map((method, index) => ({
+    channel: bank,
+    method,
+    merchant_number: `${merchant_id.slice(-4)}00000001`,
+    terminal_number: String(index + 1).padStart(8, '0'),
+  }));
+  const url = `${serviceOf(run, 'collection').internal_url}/admin/merchants/${merchant_id}/routes`;
+  await adminCall('PUT', url, { token: readCredentials(run).admin_token, body: { routes } });
+}
+
+export function terminalsOf({ merchant_id, currencies, terminals }: MerchantCredentials): GeneratorTerminal[] {
+  return terminals.map((terminal) => ({ ...terminal, merchant_id, currency: currencies[0] ?? 'EUR' }));
+}
+
+/** Resolves when every order is decided, to the ms that it took; null: some are still open after `limitMs`. */
+export async function untilQuiet(run: RunFile, limitMs: number): Promise<number | null> {
+  const startedAt = performance.now();
+  return withClient(run.databases.orders, async (client) => {
+    for (;;) {
+      const { rows } = await client.query<{ open: number }>(
+        `select count(*)::int as open from orders where status in ('processing', 'in_doubt', 'reversing')`,
+      );
+      const elapsed = performance.now() - startedAt;
+      if (rows[0]?.open === 0) return elapsed;
+      if (elapsed > limitMs) return null;
+      await pause(LOOK_MS);
+    }
+  });
+}
+
+/** Every invariant over the whole run; what is still open then is a violation. `internalUrls`: whose metrics are read too. */
+export async function checkAll(
+  run: RunFile,
+  historyFile: string,
+  internalUrls: readonly string[] = [serviceOf(run, 'collection').internal_url],
+): Promise<Checked> {
+  const { logs } = layoutOf(run.data_dir);
+  const { admin_token, merchants } = readCredentials(run);
+  const replies = await Promise.all(internalUrls.map((url) => fetch(`${url}/metrics`)));
+  return check({
+    orders: run.databases.orders,
+    books: Object.values(run.banks).map(({ books_file }) => books_file),
+    histories: [historyFile],
+    logs: readdirSync(logs).map((file) => join(logs, file)),
+    metrics: await Promise.all(replies.map((reply) => reply.text())),
+    secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
+    quiet: true,
+  });
+}
