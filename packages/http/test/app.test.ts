@@ -57,6 +57,11 @@ describe('a body', () => {
     ['-0', '{"amount": -0}', '/amount'],
     ['a key twice', '{"amount": 1, "amount": 2}', '/amount'],
     ['a key twice, one escaped', '{"amount": 1, "\\u0061mount": 2}', '/amount'],
+    [
+      'a key twice, after a string with quotes and backslashes',
+      '{"inner": {"name": "a\\\\\\"\\\\"}, "amount": 1, "amount": 2}',
+      '/amount',
+    ],
     ['a key twice inside', '{"inner": {"name": "a", "name": "b"}, "amount": 1}', '/inner/name'],
     ['__proto__', '{"amount": 1, "__proto__": {"x": 1}}', '/__proto__'],
     ['a fraction in a list', '{"amount": [1, 2.5]}', '/amount/1'],
