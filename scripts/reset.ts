@@ -1,11 +1,12 @@
 // `npm run reset`: stops what runs and removes the data folder with everything in it.
 import { existsSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
 import { layoutOf, serverNames } from './system/layout.ts';
 import { holderOf, takeLock } from './system/lock.ts';
 import { signalIfThere } from './system/processes.ts';
-import { endStalePostgres, endStaleServices, realPostgresDir } from './system/stale.ts';
+import { endStaleKafka, endStalePostgres, endStaleServices, realPostgresDir } from './system/stale.ts';
 
 const usage = 'Usage: npm run reset -- [--data DIR]';
 const STOP_LIMIT_MS = 40_000;
@@ -22,9 +23,12 @@ await runCommand(async () => {
   await stopTheRunning();
   const lock = await takeLock(layout);
   await endStaleServices(layout, say);
+  await endStaleKafka(layout);
   for (const name of serverNames) {
     await endStalePostgres(layout, name);
-    rmSync(realPostgresDir(layout, name), { recursive: true, force: true });
+    const real = realPostgresDir(layout, name);
+    rmSync(real, { recursive: true, force: true });
+    if (real !== layout.postgresDir(name)) rmSync(dirname(real), { recursive: true, force: true }); // its stand-in
   }
   lock.release();
   rmSync(layout.root, { recursive: true, force: true });

@@ -9,13 +9,16 @@ import { selfCheck } from './system/self-check.ts';
 import { type System, startSystem } from './system/start-system.ts';
 import { StopAsked } from './system/steps.ts';
 
-const usage = 'Usage: npm start [-- [--data DIR] [--no-traffic] [--kafka]]';
+const usage = 'Usage: npm start [-- [--data DIR] [--no-traffic] [--kafka] [--any-ports]]';
 const OTHER_START_LIMIT_MS = 120_000;
 const OTHER_START_SAY_MS = 2_000;
 const POLL_MS = 100;
 
 await runCommand(async () => {
-  const { dataDir, values } = readOptions({ 'no-traffic': { type: 'boolean' } }, usage);
+  const { dataDir, values } = readOptions(
+    { 'no-traffic': { type: 'boolean' }, kafka: { type: 'boolean' }, 'any-ports': { type: 'boolean' } },
+    usage,
+  );
   const stopAsked = new AbortController();
   // Often twice: from the terminal, and passed on by npm. Stopping is bounded, so a second one changes nothing.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopAsked.abort());
@@ -23,7 +26,8 @@ await runCommand(async () => {
   let system: System;
   try {
     const traffic = values['no-traffic'] !== true;
-    const demo = { traffic, demoRules: true, ports: 'usual' } as const;
+    const ports = values['any-ports'] === true ? 'any' : 'usual';
+    const demo = { traffic, demoRules: true, kafka: values.kafka === true, ports } as const;
     system = await startSystem({ dataDir, ...demo, log: say, signal: stopAsked.signal });
   } catch (error) {
     if (error instanceof StopAsked) {

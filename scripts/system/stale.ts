@@ -3,9 +3,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { reachableDataDir, runAs } from '@ballast/database/embedded';
 import { type Layout, type ProcessName, type serverNames, serviceNames } from './layout.ts';
-import { endProcess, processesNaming, signalIfThere } from './processes.ts';
+import { endProcess, processesBelow, processesNaming, signalIfThere } from './processes.ts';
 
 const GRACE_MS = 6_000;
+/** A broker writes its last segments first. */
+const KAFKA_GRACE_MS = 10_000;
 const POLL_MS = 100;
 
 export async function endStaleServices(layout: Layout, say: (line: string) => void): Promise<void> {
@@ -41,4 +43,9 @@ export async function endStalePostgres(layout: Layout, name: (typeof serverNames
     }
   }
   throw new Error(`PostgreSQL in ${directory} does not stop`);
+}
+
+/** A Kafka of this folder: a clean shutdown, or SIGKILL. */
+export async function endStaleKafka(layout: Layout): Promise<void> {
+  await Promise.all(processesBelow(layout.kafkaDir).map((pid) => endProcess(pid, KAFKA_GRACE_MS)));
 }

@@ -62,8 +62,12 @@ export interface System {
   stop(): Promise<void>;
 }
 
-/** The order of the end: who depends on others goes first. */
-const endOrder: readonly ProcessName[] = ['traffic', 'forwarding', 'query', 'collection', 'bank-simulator'];
+/** The order of the end: who asks others goes first. */
+const endOrder: readonly (readonly ProcessName[])[] = [
+  ['traffic'],
+  ['forwarding', 'query', 'collection'],
+  ['bank-simulator'],
+];
 
 /** Rejects with AlreadyRunning, or with StepFailed; whatever it started is stopped then. */
 export async function startSystem(options: StartOptions): Promise<System> {
@@ -74,7 +78,7 @@ export async function startSystem(options: StartOptions): Promise<System> {
   const lock = await takeLock(layout);
   const started: Started = { servers: {}, processes: new Map(), kafka: undefined };
   const stop = async () => {
-    for (const name of endOrder) await started.processes.get(name)?.stop();
+    for (const names of endOrder) await Promise.all(names.map((name) => started.processes.get(name)?.stop()));
     await Promise.all([started.kafka?.stop(), ...serverNames.map((name) => started.servers[name]?.stop())]);
     removeRunFile(layout);
     lock.release();

@@ -9,6 +9,8 @@ import { expectInvariants, expectReadModelEqualsJournal, query, quiet } from './
 import { type SystemUnderTest, startUnderTest } from './support/system.ts';
 import { openTills, type Tills } from './support/tills.ts';
 
+const START_LIMIT_MS = 120_000;
+
 let under: SystemUnderTest;
 let tills: Tills;
 let failed = false;
@@ -16,7 +18,7 @@ let failed = false;
 beforeAll(async () => {
   under = await startUnderTest('crashes');
   tills = openTills(under.system.runFile, join(under.folder, 'terminals.history.jsonl'));
-});
+}, START_LIMIT_MS);
 afterEach(({ task }) => {
   failed ||= task.result?.state === 'fail';
 });
@@ -27,7 +29,7 @@ afterAll(async () => {
 
 const mortal: readonly PartName[] = ['collection', 'forwarding', 'query', 'postgres-orders', 'postgres-main'];
 
-test('kill -9 of each service and server under traffic, in random order', { timeout: 120_000 }, async () => {
+test('kill -9 of each service and server under traffic, in random order', { timeout: 180_000 }, async () => {
   const { system } = under;
   const order = shuffled(mortal);
   const traffic = tills.sell();
@@ -53,7 +55,7 @@ test('kill -9 of each service and server under traffic, in random order', { time
   await expectInvariants(system.runFile, tills.historyFile);
 });
 
-test('everything killed at once comes back with everything that was acknowledged', { timeout: 60_000 }, async () => {
+test('everything killed at once comes back with everything that was acknowledged', { timeout: 120_000 }, async () => {
   const { system } = under;
   const traffic = tills.sell();
   try {
@@ -71,7 +73,9 @@ test('everything killed at once comes back with everything that was acknowledged
   await expectInvariants(system.runFile, tills.historyFile);
 });
 
-test('collection frozen between commit 1 and the send, and continued after its lease, sends nothing', async () => {
+test('collection frozen between commit 1 and the send, and continued after its lease, sends nothing', {
+  timeout: 90_000,
+}, async () => {
   const { system } = under;
   const { orders } = system.runFile.databases;
   const till = tills.all.find(

@@ -59,8 +59,8 @@ function everyProcess(): number[] {
   ];
 }
 
-test('npm start, beside itself, after a kill -9, and Ctrl-C', { timeout: 150_000 }, async () => {
-  const first = command('start', '--no-traffic');
+test('npm start, beside itself, after a kill -9, and Ctrl-C', { timeout: 240_000 }, async () => {
+  const first = command('start', '--no-traffic', '--any-ports');
   await up(first);
   expect(first.output()).toMatch(/NOT FOR PRODUCTION/);
   await waitFor('four ticks', () => first.output().split('Self-check')[1]?.match(/✓/g)?.length === 4);
@@ -84,7 +84,7 @@ test('npm start, beside itself, after a kill -9, and Ctrl-C', { timeout: 150_000
   await first.exit;
   expect(everyProcess().length).toBeGreaterThan(4); // orphans
 
-  const third = command('start', '--no-traffic');
+  const third = command('start', '--no-traffic', '--any-ports');
   await up(third);
   expect(third.output()).toContain('found still running after a kill');
   expect(third.output()).toContain('adopted');
@@ -97,11 +97,11 @@ test('npm start, beside itself, after a kill -9, and Ctrl-C', { timeout: 150_000
 });
 
 test('after everything was killed at once, it starts with the data it had; reset leaves nothing', async () => {
-  const start = command('start', '--no-traffic');
+  const start = command('start', '--no-traffic', '--any-ports');
   await up(start);
   start.child.kill('SIGKILL');
   for (const pid of everyProcess()) signalIfThere(pid, 'SIGKILL');
-  const again = command('start', '--no-traffic');
+  const again = command('start', '--no-traffic', '--any-ports');
   await up(again);
   const orders = command('sql', 'orders', 'select count(*) > 2 as kept from orders');
   expect(await orders.exit).toBe(0);
@@ -112,7 +112,7 @@ test('after everything was killed at once, it starts with the data it had; reset
   expect(await again.exit).toBe(0);
   expect(everyProcess()).toEqual([]);
   expect(existsSync(dataDir)).toBe(false);
-}, 90_000);
+}, 180_000);
 
 test('each command says what is wrong, with its exit code', async () => {
   const nothing = command('pay');

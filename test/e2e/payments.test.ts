@@ -12,6 +12,8 @@ import { expectInvariants, expectReadModelEqualsJournal, query, quiet } from './
 import { type SystemUnderTest, startUnderTest } from './support/system.ts';
 import { openTills, type Tills } from './support/tills.ts';
 
+const START_LIMIT_MS = 120_000;
+
 let under: SystemUnderTest;
 let tills: Tills;
 let failed = false;
@@ -19,7 +21,7 @@ let failed = false;
 beforeAll(async () => {
   under = await startUnderTest('payments');
   tills = openTills(under.system.runFile, join(under.folder, 'terminals.history.jsonl'));
-});
+}, START_LIMIT_MS);
 afterEach(({ task }) => {
   failed ||= task.result?.state === 'fail';
 });
@@ -76,7 +78,9 @@ test('the same request 200 times over 20 sockets is one order, one charge, and o
   }
 });
 
-test('with the second server, forwarding and query down and collection started anew, payments go on as before', async () => {
+test('with the second server, forwarding and query down and collection started anew, payments go on as before', {
+  timeout: 90_000,
+}, async () => {
   const { system } = under;
   await Promise.all((['forwarding', 'query', 'postgres-main'] as const).map((part) => system.kill(part, 'SIGKILL')));
   await system.restart('collection');

@@ -191,8 +191,20 @@ async function settleStale(dataDir: string, passwordFile: string): Promise<{ pid
 /** A pid can be another process by now: it counts only when its command line names this data directory. */
 function isPostmasterOf(pid: number, dataDir: string): boolean {
   if (!Number.isInteger(pid) || pid <= 1) return false;
-  const { status, stdout } = spawnSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' });
-  return status === 0 && stdout.includes('postgres') && stdout.includes(dataDir);
+  const words = commandLineOf(pid);
+  return words.includes('postgres') && words.includes(dataDir);
+}
+
+/** Empty: no such process. Without ps where it can be helped: the smallest images have none. */
+function commandLineOf(pid: number): string {
+  if (process.platform !== 'linux')
+    return spawnSync('ps', ['-ww', '-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '';
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
 }
 
 async function stopPostmaster(pid: number, dataDir: string): Promise<void> {
