@@ -97,8 +97,9 @@ export interface PolicyRules {
 export const defaultRules: PolicyRules = {
   version: 0,
   quota: { mode: 'off', scope: 'instance', perSecond: 100, burst: 200 },
-  // A tenth more traffic at the most; the reserve lets a quiet channel retry at all.
-  retry: { retries: 3, baseMs: 100, longestMs: 2_000, budgetShare: 0.1, budgetReserve: 10 },
+  // A twentieth more traffic at the most, so that with the reserve, which lets a quiet channel retry at all, a hundred calls
+  // make no more than 110 tries.
+  retry: { retries: 3, baseMs: 100, longestMs: 2_000, budgetShare: 0.05, budgetReserve: 5 },
   breaker: {
     failureRate: 0.5,
     slowMs: 5_000,

@@ -101,6 +101,23 @@ describe('a retry never', () => {
   });
 });
 
+test('the default budget makes of a hundred calls at most 110 tries', async () => {
+  const { policy } = policyOf(
+    { breaker: patient, retry: { ...defaultRules.retry, baseMs: 1 } },
+    { retrySafety: 'always' },
+  );
+  let made = 0;
+  const results = Array.from({ length: 100 }, () =>
+    policy.run(async (context) => {
+      made++;
+      return bad(context);
+    }, within(60_000)),
+  );
+  await vi.advanceTimersByTimeAsync(60_000);
+  await Promise.all(results);
+  expect(made).toBeLessThanOrEqual(110);
+});
+
 test('pauses are drawn from the whole time up to a limit that doubles', () => {
   const { retry } = defaultRules;
   const longest = [1, 2, 3, 4, 5, 6].map((n) => pauseBeforeRetry(retry, n, () => 1));
