@@ -9,6 +9,8 @@ create table source_lead (
   -- Positions in the log mean something only within one cluster's history.
   system_identifier text not null,
   timeline integer not null,
+  -- Changes whenever the publication is changed: rows written meanwhile may be missing from the log.
+  publication_state text not null,
   taken_at timestamptz not null default clock_timestamp()
 );
 

@@ -22,7 +22,14 @@ import { type Beat, connectSource, openHeartbeat } from './source/heartbeat.ts';
 import { DATA_COLUMN } from './source/journal-row.ts';
 import { type LogReader, openLogReader } from './source/log-reader.ts';
 import { parseLsn } from './source/lsn.ts';
-import { findMisconfiguration, hasSlotCap, readGeneration, readSlot, takeXid } from './source/source.sql.ts';
+import {
+  hasSlotCap,
+  type Publication,
+  readGeneration,
+  readPublication,
+  readSlot,
+  takeXid,
+} from './source/source.sql.ts';
 
 export interface Source {
   readonly name: string;
@@ -98,6 +105,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   let beatAt: Date | undefined;
   let feeds: readonly Feed[] = [];
   let tailNow: Tail | undefined;
+  let stored = true;
 
   function become(next: SourceStatus['state'], why: string | null): void {
     if (next === state && why === reason) return;
@@ -132,7 +140,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   async function lead(): Promise<void> {
     await using opened = new AsyncDisposableStack();
     const client = opened.adopt(await connectSource(source.database_url, applicationName), (it) => it.end());
-    await check(client);
+    const publication = await check(client);
     await ensureSlot(client, source.slot, logger);
     const intake = fillTail(source.name, () => receivedEvents++);
     const reader = opened.adopt(
@@ -147,7 +155,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       }),
       (it) => it.close(),
     );
-    const start = await takeOver(client, reader);
+    const start = await takeOver(client, reader, publication);
     const tail = openTail({ maxBytes: TAIL_BYTES, maxEntries: TAIL_ENTRIES, ...start });
     const journal = opened.adopt(
       openJournal({
@@ -178,13 +186,16 @@ export function forwardSource(options: ForwardOptions): Forwarding {
 
     const beat = openHeartbeat({ client, node: source.name, slot: source.slot, publication: source.publication });
     const checkpoints: Checkpoint[] = [];
+    let unproven: Checkpoint | undefined;
     const beating = repeat(BEAT_MS, async () => {
       lastBeat = await beat();
       beatAt = new Date();
       clockOffset = lastBeat.clockOffset;
-      checkpoints.push(lastBeat.checkpoint);
+      // A checkpoint counts when the publication was still the same a beat later: nothing before it was left out.
+      if (lastBeat.publication.state !== publication.state) throw publicationChanged(lastBeat.publication);
+      if (unproven !== undefined) checkpoints.push(unproven);
       if (checkpoints.length > MAX_CHECKPOINTS) checkpoints.shift();
-      if (lastBeat.misconfigured !== null) throw new Misconfigured(lastBeat.misconfigured);
+      unproven = lastBeat.checkpoint;
     });
     const settling = repeat(SETTLE_MS, async () => {
       for (const feed of feeds) feed.keep(checkpoints);
@@ -194,36 +205,47 @@ export function forwardSource(options: ForwardOptions): Forwarding {
     await Promise.race([reader.ended, beating, settling, watching, closing.promise]);
   }
 
-  async function check(client: pg.ClientBase): Promise<void> {
-    const wrong = await findMisconfiguration(client, source.publication);
-    if (wrong !== null) throw new Misconfigured(wrong);
+  /** Rows may be missing from the log since the last proven checkpoint: every feed goes back to it. */
+  function publicationChanged({ wrong }: Publication): Error {
+    const why = wrong ?? 'the publication was changed';
+    for (const feed of feeds) feed.cutLoose(why);
+    return wrong === null ? new Error(why) : new Misconfigured(wrong);
+  }
+
+  async function check(client: pg.ClientBase): Promise<Publication> {
+    const publication = await readPublication(client, source.publication);
+    if (publication.wrong !== null) throw new Misconfigured(publication.wrong);
     if (!(await hasSlotCap(client)))
       throw new Misconfigured('max_slot_wal_keep_size is unlimited: a dead forwarder would fill the payment disk');
+    return publication;
   }
 
   /** After the slot is ours: what its position, and the stored ones, are worth. */
-  async function takeOver(client: pg.ClientBase, reader: LogReader) {
+  async function takeOver(client: pg.ClientBase, reader: LogReader, publication: Publication) {
     const barrierXid = await takeXid(client);
     const slot = await readSlot(client, source.slot);
     const start = parseLsn(slot?.confirmed ?? '0/0');
     const generation = await readGeneration(client);
-    const { epoch, before } = await takeLead(knex, source.name, instance, reader.system);
-    const stored = await readFeeds(
+    const log = { ...reader.system, publication: publication.state };
+    const { epoch, before } = await takeLead(knex, source.name, instance, log);
+    const found = await readFeeds(
       knex,
       source.name,
       subscribers.map(({ name }) => name),
     );
-    const sameCluster = before === null || before.systemIdentifier === reader.system.identifier;
-    const sameTimeline = before === null || before.timeline === reader.system.timeline;
+    const sameCluster = before === null || before.system === log.system;
+    const sameTimeline = before === null || before.timeline === log.timeline;
+    const samePublication = before === null || before.publication === log.publication;
     return {
       start,
       barrierXid,
       generation,
       epoch,
-      stored: stored.map((feed) => {
-        const inLog = sameCluster && feed.reading === 'log' && feed.wanted === 'on' && feed.frontier >= start;
+      stored: found.map((feed) => {
+        const wasInLog = feed.reading === 'log' && feed.frontier >= start;
+        const inLog = wasInLog && sameCluster && samePublication && feed.wanted === 'on';
         // A snapshot of another history, or from the future of a restored database, says nothing about this one.
-        const known = sameCluster && (sameTimeline || inLog) && parseSnapshot(feed.snapshot).xmax <= barrierXid + 1;
+        const known = sameCluster && (sameTimeline || wasInLog) && parseSnapshot(feed.snapshot).xmax <= barrierXid + 1;
         return { feed: known ? feed : startedOver(feed), startsInLog: inLog && known };
       }),
     };
@@ -245,12 +267,15 @@ export function forwardSource(options: ForwardOptions): Forwarding {
     try {
       const wishes = await storeProgress(knex, source.name, epoch, progress);
       if (wishes.length < progress.length) throw new LeadLost('another forwarder has taken over');
+      stored = true;
       reader.confirm(safe);
       for (const wish of wishes) feeds.find((feed) => feed.subscriber === wish.subscriber)?.follow(wish);
     } catch (error) {
       if (error instanceof LeadLost) throw error;
       // Deliveries go on; the slot keeps what is not stored, up to its cap, and past that the journal has it.
-      logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'positions could not be stored');
+      if (stored)
+        logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'positions are not stored');
+      stored = false;
     }
   }
 

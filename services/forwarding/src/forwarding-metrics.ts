@@ -8,7 +8,7 @@ export function deliveryCounters(metrics: Metrics): DeliveryCounters {
   return {
     events: metrics.counter(
       'ballast_forwarding_events_total',
-      'Messages that a subscriber has acknowledged.',
+      'Events that a subscriber has acknowledged.',
       subscriber,
     ),
     failures: metrics.counter(

@@ -77,9 +77,10 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
 
   async function send(batch: readonly OutgoingMessage[]): Promise<DeliveryReply> {
     const reply = await sender.send(batch);
-    delivered += batch.length;
-    rate.add(batch.length);
-    counters.events.inc({ subscriber }, batch.length);
+    const events = batch.reduce((sum, message) => (message.kind === 'event' ? sum + 1 : sum), 0);
+    delivered += events;
+    rate.add(events);
+    counters.events.inc({ subscriber }, events);
     counters.repeats.inc({ subscriber }, reply.repeated);
     counters.parked.inc({ subscriber }, reply.parked);
     if (failing !== null)

@@ -17,32 +17,38 @@ export interface StoredFeed {
   readonly rebuildsBegun: number;
 }
 
+/** What stored positions in the log depend on. */
+export interface LogIdentity {
+  readonly system: string;
+  readonly timeline: number;
+  readonly publication: string;
+}
+
 export interface Lead {
   readonly epoch: bigint;
-  readonly before: { readonly systemIdentifier: string; readonly timeline: number } | null;
+  /** As the last leader found it; null: there was none. */
+  readonly before: LogIdentity | null;
 }
 
 /** Takes over a source whose slot this forwarder holds: nobody of an older epoch can write positions any more. */
-export async function takeLead(
-  knex: Knex,
-  source: string,
-  instance: string,
-  system: { readonly identifier: string; readonly timeline: number },
-): Promise<Lead> {
-  const { rows } = await knex.raw<{ rows: { epoch: bigint; was: string | null; was_timeline: number | null }[] }>(
-    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline) values (?, 1, ?, ?, ?)
+export async function takeLead(knex: Knex, source: string, instance: string, log: LogIdentity): Promise<Lead> {
+  const { rows } = await knex.raw<{
+    rows: { epoch: bigint; system: string | null; timeline: number | null; publication: string | null }[];
+  }>(
+    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline, publication_state)
+     values (?, 1, ?, ?, ?, ?)
      on conflict (source) do update set epoch = l.epoch + 1, instance = excluded.instance, taken_at = clock_timestamp(),
-       system_identifier = excluded.system_identifier, timeline = excluded.timeline
-     returning epoch, old.system_identifier as was, old.timeline as was_timeline`,
-    [source, instance, system.identifier, system.timeline],
+       system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+       publication_state = excluded.publication_state
+     returning epoch, old.system_identifier as system, old.timeline, old.publication_state as publication`,
+    [source, instance, log.system, log.timeline, log.publication],
   );
   const row = rows[0];
   if (row === undefined) throw new Error('BUG: an upsert returned nothing');
-  const { epoch, was, was_timeline } = row;
-  return {
-    epoch,
-    before: was === null || was_timeline === null ? null : { systemIdentifier: was, timeline: was_timeline },
-  };
+  const { epoch, system, timeline, publication } = row;
+  const before =
+    system === null || timeline === null || publication === null ? null : { system, timeline, publication };
+  return { epoch, before };
 }
 
 /** Makes the rows of subscribers seen for the first time: they start at the beginning of the journal. */

@@ -6,9 +6,10 @@ import { readInsertLsn, readSnapshot } from '../delivery/journal.sql.ts';
 import { parseSnapshot } from '../delivery/snapshot.ts';
 import { parseLsn } from './lsn.ts';
 import {
-  findMisconfiguration,
   insertWatermark,
+  type Publication,
   pruneWatermarks,
+  readPublication,
   readSlot,
   readWatermarkValue,
   type Slot,
@@ -17,7 +18,7 @@ import {
 export interface Beat {
   readonly checkpoint: Checkpoint;
   readonly slot: Slot | null;
-  readonly misconfigured: string | null;
+  readonly publication: Publication;
   /** Source's clock minus ours, ms. */
   readonly clockOffset: number;
 }
@@ -47,7 +48,7 @@ export function openHeartbeat({ client, node, slot, publication }: HeartbeatOpti
     return {
       checkpoint: { snapshot: parseSnapshot(text), lsn, at },
       slot: await readSlot(client, slot),
-      misconfigured: await findMisconfiguration(client, publication),
+      publication: await readPublication(client, publication),
       clockOffset,
     };
   };

@@ -23,7 +23,8 @@ export interface LogReaderOptions {
 }
 
 export interface LogReader {
-  readonly system: { readonly identifier: string; readonly timeline: number };
+  /** Which cluster's history this is. */
+  readonly system: { readonly system: string; readonly timeline: number };
   /** Hands out what has come and goes on; nothing is handed out before. */
   begin(): void;
   /** Stops and goes on reading; for an owner without room. */
@@ -77,7 +78,7 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
   await client.connect();
   const connection = (client as unknown as { connection: CopyConnection }).connection;
   const { rows } = await client.query('IDENTIFY_SYSTEM');
-  const system = { identifier: String(rows[0].systemid), timeline: Number(rows[0].timeline) };
+  const system = { system: String(rows[0].systemid), timeline: Number(rows[0].timeline) };
 
   const decoder = openDecoder(options.keptAsBytes);
   let received = 0;

@@ -2,8 +2,24 @@
 // the watermarks. On plain `pg` connections.
 import type pg from 'pg';
 
-/** Why this source cannot be forwarded as it is configured; null: it can. The server only warns of some of these. */
-export async function findMisconfiguration(client: pg.ClientBase, publication: string): Promise<string | null> {
+export interface Publication {
+  /** Why this source cannot be forwarded as it is configured; null: it can. The server only warns of some of these. */
+  readonly wrong: string | null;
+  /** Another one after every change: what was written meanwhile may be missing from the log. */
+  readonly state: string;
+}
+
+export async function readPublication(client: pg.ClientBase, publication: string): Promise<Publication> {
+  const { rows } = await client.query<{ state: string }>(
+    `select concat_ws(' ', p.oid, p.xmin, (select string_agg(concat(r.oid, '/', r.xmin), ' ' order by r.oid)
+       from pg_publication_rel r where r.prpubid = p.oid)) as state
+     from pg_publication p where p.pubname = $1`,
+    [publication],
+  );
+  return { wrong: await findMisconfiguration(client, publication), state: rows[0]?.state ?? 'none' };
+}
+
+async function findMisconfiguration(client: pg.ClientBase, publication: string): Promise<string | null> {
   const { rows: settings } = await client.query<{ wal_level: string; track: string; sees_all: boolean }>(
     `select current_setting('wal_level') as wal_level, current_setting('track_activities') as track,
        pg_has_role('pg_read_all_stats', 'usage') as sees_all`,

@@ -11,6 +11,8 @@ import type { TestSource } from './source.ts';
 import type { TestSubscriber } from './subscriber.ts';
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+/** Machines that run tests are busy. */
+const START_LIMIT_MS = 30_000;
 const ADMIN_TOKEN = 'admin token';
 
 export interface FeedSeen {
@@ -86,11 +88,14 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
       stream?.on('data', (chunk: Buffer) => {
         log += chunk.toString();
       });
-    await waitFor('the forwarder', () =>
-      fetch(`${internalUrl}/livez`).then(
-        (reply) => reply.ok,
-        () => false,
-      ),
+    await waitFor(
+      'the forwarder',
+      () =>
+        fetch(`${internalUrl}/livez`).then(
+          (reply) => reply.ok,
+          () => false,
+        ),
+      START_LIMIT_MS,
     );
   }
 

@@ -12,9 +12,9 @@ export interface TestSource {
   readonly url: string;
   readonly slot: string;
   query(text: string, values?: unknown[]): Promise<pg.QueryResult>;
-  /** Writes `count` events in transactions of `perTransaction`, from several connections at once. */
+  /** Writes `count` events of new orders in transactions of `perTransaction`, from several connections at once. */
   write(count: number, perTransaction?: number): Promise<void>;
-  /** Writes until stopped; resolves to the number of events. `perSecond`: about so many. */
+  /** Writes events of new orders until stopped; resolves to the number of events. `perSecond`: about so many. */
   load(perSecond: number): { stop(): Promise<number> };
   /** Ends its sessions and replication slot, and drops it. */
   close(): Promise<void>;
@@ -42,11 +42,9 @@ export async function startSource(label: string): Promise<TestSource> {
   const pool = new pg.Pool({ connectionString: database.url, max: WRITERS + 1 });
   pool.on('error', () => undefined); // tests kill backends
   const slot = `s_${database.name}`.slice(-63);
-  const orders: Order[][] = Array.from({ length: WRITERS }, () => []);
 
   /** One transaction: half new orders, half next versions of this writer's own. */
-  async function transaction(writer: number, count: number): Promise<void> {
-    const own = orders[writer] ?? [];
+  async function transaction(writer: number, own: Order[], count: number): Promise<void> {
     const changes = new Map<string, Order>();
     for (let i = 0; i < count; i++) {
       const known = i % 2 === 1 ? own[Math.floor(Math.random() * own.length)] : undefined;
@@ -78,16 +76,16 @@ export async function startSource(label: string): Promise<TestSource> {
     query: (text, values) => pool.query(text, values),
     write: async (count, perTransaction = 20) => {
       let left = Math.ceil(count / perTransaction);
-      const writer = async (own: number) => {
-        while (left-- > 0) await transaction(own, perTransaction);
+      const write = async (writer: number, own: Order[]) => {
+        while (left-- > 0) await transaction(writer, own, perTransaction);
       };
-      await Promise.all(orders.map((_, own) => writer(own)));
+      await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(writer, [])));
     },
     load: (perSecond) => {
       let stopped = false;
       let written = 0;
       const started = performance.now();
-      const writer = async (own: number) => {
+      const write = async (writer: number, own: Order[]) => {
         while (!stopped) {
           const due = ((performance.now() - started) / 1_000) * perSecond - written;
           if (due < 1) {
@@ -96,10 +94,10 @@ export async function startSource(label: string): Promise<TestSource> {
           }
           const count = Math.min(20, Math.ceil(due));
           written += count;
-          await transaction(own, count);
+          await transaction(writer, own, count);
         }
       };
-      const running = Promise.all(orders.map((_, own) => writer(own)));
+      const running = Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(writer, [])));
       return {
         stop: async () => {
           stopped = true;

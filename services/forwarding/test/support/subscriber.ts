@@ -3,11 +3,13 @@
 import type { OrderEvent } from '@ballast/contracts';
 import { type Knex, openDatabase } from '@ballast/database';
 import { freePort } from '@ballast/database/embedded';
-import { freshDatabase } from '@ballast/database/testing';
+import { freshDatabase, waitFor } from '@ballast/database/testing';
 import { migrateConsumer, openConsumer, registerDirectReceiver } from '@ballast/events';
 import { type App, createApp } from '@ballast/http';
 import { createLogger } from '@ballast/telemetry';
 import type { TestSource } from './source.ts';
+
+const COMPLETE_LIMIT_MS = 30_000;
 
 export interface TestSubscriber {
   readonly name: string;
@@ -20,6 +22,8 @@ export interface TestSubscriber {
   /** Its connections are cut in the middle of whatever they do. */
   down(): Promise<void>;
   count(): Promise<number>;
+  /** Waits for every event of the journal. */
+  complete(source: TestSource): Promise<void>;
   /** What is wrong with its effects compared with the journal: nothing lost, nothing twice, everything in order. */
   differences(source: TestSource): Promise<string[]>;
   close(): Promise<void>;
@@ -73,6 +77,14 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     count: async () => {
       const { rows } = await knex.raw<{ rows: { count: number }[] }>('select count(*)::int as count from effect');
       return rows[0]?.count ?? 0;
+    },
+    complete: async (source) => {
+      const { rows } = await source.query('select count(*)::int as count from order_event');
+      await waitFor(
+        `${rows[0].count} events`,
+        async () => (await subscriber.count()) >= rows[0].count,
+        COMPLETE_LIMIT_MS,
+      );
     },
     differences: async (source) => {
       const wrong = await knex.raw<{ rows: { order_id: string; versions: number[] }[] }>(
