@@ -18,7 +18,7 @@ export function applyTo(partitions: Partitions, applied: (events: readonly Order
 }
 
 /** The last event of each order, and all events of the batch, both in the order of the keys: locks are taken in it. */
-export function foldBatch(events: readonly OrderEvent[]): { last: OrderEvent[]; all: OrderEvent[] } {
+function foldBatch(events: readonly OrderEvent[]): { last: OrderEvent[]; all: OrderEvent[] } {
   const byOrder = new Map<string, OrderEvent[]>();
   for (const event of events) {
     const story = byOrder.get(event.order_id);

@@ -53,7 +53,7 @@ export async function migrateAll(url: string): Promise<void> {
   await migrateModel(url, 'read_model');
 }
 
-export function migrateModel(url: string, schema: ModelSchema): Promise<void> {
+function migrateModel(url: string, schema: ModelSchema): Promise<void> {
   return withPool(url, schema, async (knex) => {
     await migrate(knex, modelMigrations);
     await migrateConsumer(knex);

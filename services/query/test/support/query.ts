@@ -104,8 +104,7 @@ export async function startQuery(label: string, options: TestQueryOptions = {}) 
       return {
         status: response.status,
         headers: response.headers,
-        // biome-ignore lint/suspicious/noExplicitAny: what a test expects of it is what it checks
-        body: JSON.parse(text) as any,
+        body: JSON.parse(text),
       };
     },
 
