@@ -127,20 +127,24 @@ async function logIn(link: BrokerLink, username: string, password: string): Prom
 
 /** Resolves when connected, and with TLS when the broker's certificate was found to be of our authority. */
 function openSocket(address: string, ca: string | undefined): Promise<Socket> {
-  const [host = '', port = ''] = address.split(':');
+  const colon = address.lastIndexOf(':');
+  const to = { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
   return new Promise((resolve, reject) => {
-    const to = { host, port: Number(port) };
     const socket = ca === undefined ? connect(to) : connectTls({ ...to, ca });
-    const timer = setTimeout(
-      () => socket.destroy(new Error(`${address} did not connect in ${CONNECT_TIMEOUT_MS} ms`)),
-      CONNECT_TIMEOUT_MS,
-    );
+    const late = () => socket.destroy(new Error(`${address} did not connect in ${CONNECT_TIMEOUT_MS} ms`));
+    const timer = setTimeout(late, CONNECT_TIMEOUT_MS);
+    const failed = (error: Error) => {
+      clearTimeout(timer);
+      reject(error);
+    };
+    const closed = () => failed(new Error(`${address} closed the connection`));
     socket.setNoDelay(true);
-    socket.once('error', reject);
-    socket.once('close', () => reject(new Error(`${address} closed the connection`)));
+    socket.once('error', failed);
+    socket.once('close', closed);
     socket.once(ca === undefined ? 'connect' : 'secureConnect', () => {
       clearTimeout(timer);
-      socket.off('error', reject);
+      socket.off('error', failed);
+      socket.off('close', closed);
       resolve(socket);
     });
   });

@@ -124,8 +124,14 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     });
   }
 
+  function at(number: number): Partition {
+    const partition = partitions[number];
+    if (partition === undefined) throw new Error(`BUG: no partition ${number}`);
+    return partition;
+  }
+
   function put(partition: number, record: OutgoingRecord, call: Call): void {
-    partitions[partition]?.waiting.push({ record, call });
+    at(partition).waiting.push({ record, call });
     call.unacknowledged++;
     pending++;
   }
@@ -208,15 +214,14 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       await new Promise((resolve) => setTimeout(resolve, Math.min(RESEND_FIRST_MS * 2 ** (tries - 1), RESEND_MOST_MS)));
       await cluster
         .refresh()
-        .catch((error: unknown) => logger.warn({ error: String(error) }, 'no Kafka broker answers'));
+        .catch((error: unknown) => logger.warn({ error: String(error) }, 'the leaders could not be read'));
     }
-    for (const { partition } of batches) Object.assign(partitions[partition] ?? {}, { inFlight: false });
+    for (const { partition } of batches) at(partition).inFlight = false;
   }
 
   /** False: it is to be sent again. Throws when that cannot help. */
   function accept({ partition: number, items, limit }: Batch, { error, baseOffset }: PartitionAnswer): boolean {
-    const partition = partitions[number];
-    if (partition === undefined) throw new Error(`BUG: no partition ${number}`);
+    const partition = at(number);
     if (passingErrors.has(error)) return false;
     if (error !== 0 && error !== DUPLICATE_SEQUENCE_NUMBER)
       throw new PublishFailed('refused', `partition ${number}: ${errorNames[error] ?? error}`);
