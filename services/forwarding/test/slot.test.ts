@@ -73,40 +73,52 @@ test("a slot of another kind under our slot's name is replaced", async () => {
   expect(forwarder.log()).toContain('its plugin is test_decoding');
 });
 
-test.each([
-  ['there is none', 'drop publication ballast_journal', 'there is no publication'],
-  ['it lacks a table', 'alter publication ballast_journal drop table journal_watermark', 'lacks journal_watermark'],
+const create = `create publication ballast_journal for table order_event, journal_watermark
+                with (publish = 'insert', publish_via_partition_root = true)`;
+const broken = [
+  ['there is no publication', 'drop publication ballast_journal', create],
   [
-    'it publishes updates',
-    `alter publication ballast_journal set (publish = 'insert, update')`,
+    'lacks journal_watermark',
+    'alter publication ballast_journal drop table journal_watermark',
+    'alter publication ballast_journal add table journal_watermark',
+  ],
+  [
     'inserts and nothing else',
+    `alter publication ballast_journal set (publish = 'insert, update')`,
+    `alter publication ballast_journal set (publish = 'insert')`,
   ],
   [
-    'it names partitions',
-    'alter publication ballast_journal set (publish_via_partition_root = false)',
     'partition root',
+    'alter publication ballast_journal set (publish_via_partition_root = false)',
+    'alter publication ballast_journal set (publish_via_partition_root = true)',
   ],
-])('a publication is refused when %s, also later, and named as the reason', async (_, breaking, reason) => {
+] as const;
+
+test('a publication that goes wrong is noticed and named, and forwarding goes on when it is right again', async () => {
   const source = await started(startSource('refused'));
   const subscriber = await started(startSubscriber('query'));
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
-  await forwarder.live();
-  await source.query(breaking);
-  const state = await waitFor('the refusal', async () => {
-    const { sources } = await forwarder.list();
-    return sources[0]?.state === 'misconfigured' ? sources[0] : undefined;
-  });
-  expect(state.reason).toContain(reason);
-});
+  const stateIs = (state: string) => async () => {
+    const [found] = (await forwarder.list()).sources;
+    return found?.state === state ? found : undefined;
+  };
+  for (const [reason, breaking, repairing] of broken) {
+    await waitFor('the forwarder to lead', stateIs('leading'), 20_000);
+    await source.query(breaking);
+    expect((await waitFor(`"${reason}" to be noticed`, stateIs('misconfigured'), 20_000)).reason).toContain(reason);
+    await source.write(20);
+    await source.query(repairing);
+  }
+  await subscriber.complete(source);
+  expect(await subscriber.differences(source)).toEqual([]);
+}, 90_000);
 
 test('what was written while the publication was away is filled from the journal', async () => {
   const { source, subscriber, live } = await flowing('away');
   await source.query('drop publication ballast_journal');
   await source.write(200);
-  await source.query(`create publication ballast_journal for table order_event, journal_watermark
-                      with (publish = 'insert', publish_via_partition_root = true)`);
+  await source.query(create);
   await live();
-  await waitFor('all events', async () => (await subscriber.count()) === 200, 20_000);
   await subscriber.complete(source);
   expect(await subscriber.differences(source)).toEqual([]);
 }, 60_000);

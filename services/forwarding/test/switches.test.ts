@@ -64,16 +64,15 @@ test('a rebuild delivers the whole journal again, in order, and goes on', async 
   expect(await subscriber.differences(source)).toEqual([]);
 });
 
-test.each(['pause', 'resume', 'disable', 'rebuild'])(
-  '%s of an unknown subscriber is refused, and without the token',
-  async (action) => {
-    const source = await started(startSource('unknown'));
-    const subscriber = await started(startSubscriber('query'));
-    const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+test('a switch of an unknown subscriber is refused, and any switch without the token', async () => {
+  const source = await started(startSource('unknown'));
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  for (const action of ['pause', 'resume', 'disable', 'rebuild']) {
     expect((await forwarder.post(`/admin/subscribers/nobody/${action}`)).status).toBe(404);
     expect((await forwarder.post(`/admin/subscribers/query/${action}`, 'wrong')).status).toBe(401);
-  },
-);
+  }
+});
 
 test('metrics show lag, pending events and what the slot keeps', async () => {
   const { forwarder } = await flowing('metrics');

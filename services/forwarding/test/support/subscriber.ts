@@ -18,6 +18,8 @@ export interface TestSubscriber {
   readonly knex: Knex;
   /** Before each batch is applied; a test makes it slow or makes it throw here. */
   beforeApply: (events: readonly OrderEvent[]) => Promise<void>;
+  /** In the order they came. */
+  readonly watermarks: { value: string; events: number }[];
   up(): Promise<void>;
   /** Its connections are cut in the middle of whatever they do. */
   down(): Promise<void>;
@@ -42,6 +44,9 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     name,
     knex,
     logger: silent,
+    onWatermark: async (trx, { value }) => {
+      subscriber.watermarks.push({ value, events: await countOf(trx) });
+    },
     apply: async (trx, events) => {
       await subscriber.beforeApply(events);
       await trx.raw(
@@ -58,12 +63,18 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
   });
   let app: App | undefined;
 
+  const countOf = async (on: Knex) => {
+    const { rows } = await on.raw<{ rows: { count: number }[] }>('select count(*)::int as count from effect');
+    return rows[0]?.count ?? 0;
+  };
+
   const subscriber: TestSubscriber = {
     name,
     url: `http://127.0.0.1:${port}`,
     token: `token of ${name}`,
     knex,
     beforeApply: async () => undefined,
+    watermarks: [],
     up: async () => {
       app = await createApp({ service: name, logger: silent });
       registerDirectReceiver(app, { consumer, token: subscriber.token });
@@ -74,10 +85,7 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       await app?.close();
       app = undefined;
     },
-    count: async () => {
-      const { rows } = await knex.raw<{ rows: { count: number }[] }>('select count(*)::int as count from effect');
-      return rows[0]?.count ?? 0;
-    },
+    count: () => countOf(knex),
     complete: async (source) => {
       const { rows } = await source.query('select count(*)::int as count from order_event');
       await waitFor(

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { openTail, type TailEntry } from '../src/delivery/tail.ts';
+import { rfc3339 } from '../src/source/journal-row.ts';
+import { formatLsn, parseLsn } from '../src/source/lsn.ts';
+
+const message = { kind: 'watermark', source: 's', generation: 1, node: 'n', value: 'v' } as const;
+
+function entry(lsn: number, index: number, xid: number): TailEntry {
+  return { lsn, index, xid, committedAt: 0, receivedAt: 0, bytes: 100, message };
+}
+
+function tailOf(maxEntries: number) {
+  return openTail({ maxBytes: 1_000_000, maxEntries, start: 10, barrierXid: 5 });
+}
+
+test('a feed that reads holds its entries: the tail becomes full, and has room when the feed goes on', () => {
+  const tail = tailOf(2_000);
+  const feed = { cursor: tail.begin() };
+  tail.cursors.add(feed);
+  for (let at = 1; at <= 2_001; at++) tail.push(entry(at, 0, at));
+  expect(tail.isFull()).toBe(true);
+  let room = 0;
+  tail.onRoom(() => room++);
+  feed.cursor += 1_500;
+  tail.released();
+  expect([tail.isFull(), room]).toEqual([false, 1]);
+  expect(tail.take(feed.cursor, 1, 0)).toMatchObject([{ lsn: 1_501 }]);
+});
+
+test('without a feed that reads, it never becomes full', () => {
+  const tail = tailOf(2_000);
+  for (let at = 1; at <= 10_000; at++) tail.push(entry(at, 0, at));
+  expect(tail.isFull()).toBe(false);
+  expect(tail.pending(tail.begin())).toBeLessThanOrEqual(2_000);
+});
+
+test('a place is where the first transaction stands that the snapshot does not know to be finished', () => {
+  const tail = tailOf(2_000);
+  for (const [lsn, xid] of [
+    [20, 7],
+    [21, 6],
+    [22, 9],
+    [23, 8],
+  ] as const)
+    tail.push(entry(lsn, 0, xid));
+  const place = tail.hold(8);
+  expect(tail.take(place?.cursor ?? -1, 1, 0)).toMatchObject([{ lsn: 22 }]);
+  expect(tail.positionBefore(place?.cursor ?? -1)).toMatchObject({ lsn: 21 });
+});
+
+test('there is no place when the snapshot is older than what was there before the log was read', () => {
+  const tail = tailOf(2_000);
+  expect(tail.hold(5)).toBeUndefined();
+  expect(tail.hold(6)).toMatchObject({ lost: false });
+});
+
+test('a place is lost when room is needed, and the reader never waits for it', () => {
+  const tail = tailOf(2_000);
+  const place = tail.hold(6);
+  for (let at = 1; at <= 2_500; at++) tail.push(entry(at, 0, at + 5));
+  expect(place?.lost).toBe(true);
+  expect(tail.isFull()).toBe(false);
+});
+
+test('the frontier is where the first entry stands that was not taken, or how far the log was read', () => {
+  const tail = tailOf(2_000);
+  tail.push(entry(20, 0, 7));
+  tail.push(entry(20, 1, 7));
+  tail.progress(30);
+  expect([tail.frontier(0), tail.frontier(1), tail.frontier(2)]).toEqual([20, 20, 30]);
+});
+
+test.each(['0/0', '0/16B3748', '16/B374D848', 'FFFFF/FFFFFFFF'])('log position %s', (text) => {
+  expect(formatLsn(parseLsn(text))).toBe(text);
+});
+
+test.each([
+  ['2026-11-24 20:40:00+00', '2026-11-24T20:40:00.000000Z'],
+  ['2026-11-24 20:40:00.1+00', '2026-11-24T20:40:00.100000Z'],
+  ['2026-11-24 20:40:00.123456+00', '2026-11-24T20:40:00.123456Z'],
+])('time %s', (text, expected) => {
+  expect(rfc3339(text)).toBe(expected);
+});
