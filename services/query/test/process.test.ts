@@ -88,6 +88,8 @@ test('starts on an empty database, serves, is ready, measures, describes itself,
   const openapi = (await (await fetch(`${url}/openapi.json`)).json()) as { openapi: string; paths: object };
   expect(openapi.openapi).toBe('3.1.0');
   expect(Object.keys(openapi.paths).sort()).toEqual(['/v1/orders', '/v1/orders/{id}']);
+  // The committed description is what is served (vitest -u writes it anew).
+  await expect(`${JSON.stringify(openapi, null, 2)}\n`).toMatchFileSnapshot('../openapi.json');
   expect((await fetch(`${url}/docs`)).status).toBe(200);
 
   child.kill('SIGTERM');
