@@ -54,6 +54,8 @@ export async function runPayments(services: 'core' | 'whole', say: (line: string
   const dataDir = mkdtempSync(join(tmpdir(), 'ballast-bench-'));
   chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
   const fast = { latency: { p50_ms: 0, p99_ms: 0 }, decline_rate: 0 };
+  const interrupted = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
   say('starting two PostgreSQL servers, the services and the banks …');
   const system = await startSystem({
     dataDir,
@@ -61,10 +63,14 @@ export async function runPayments(services: 'core' | 'whole', say: (line: string
       services === 'core' ? ['bank-simulator', 'collection'] : ['bank-simulator', 'collection', 'query', 'forwarding'],
     banks: { bank_a: fast, bank_b: fast, bank_c: fast },
     logLevel: 'info',
+    signal: interrupted.signal,
   });
   const generator = openGenerator();
   try {
-    return await measure(system.runFile, generator, services === 'whole', say);
+    const stopped = new Promise<never>((_, reject) =>
+      interrupted.signal.addEventListener('abort', () => reject(new Error('Stopped before it was done.'))),
+    );
+    return await Promise.race([measure(system.runFile, generator, services === 'whole', say), stopped]);
   } finally {
     generator.close();
     await system.stop();
