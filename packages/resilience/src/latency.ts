@@ -11,7 +11,7 @@ const LEAST_MS = 0.1;
 const PER_OCTAVE = 16;
 /** 0.1 ms x 2^24 is 28 minutes, longer than any timeout. */
 const BUCKETS = 24 * PER_OCTAVE;
-export const LEAST_SAMPLES = 100;
+const LEAST_SAMPLES = 100;
 
 export function createLatencies(spanMs: number, start: number): Latencies {
   let current = new Uint32Array(BUCKETS);

@@ -86,7 +86,8 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
     const timeoutMs = timeout.at(at);
     if (timeoutMs > left) warn(timeoutMs, left, at);
     const fault = layers.drill === null ? null : layers.drill.draw(run.coloured === true, at);
-    return attempt(call, Math.min(run.deadline, at + timeoutMs), fault, now, listenerOf(permit, run, at));
+    const until = Math.min(run.deadline, at + timeoutMs);
+    return attempt(call, until, fault, now, listenerOf(permit, run, at, until < at + timeoutMs));
   }
 
   function warn(timeoutMs: number, callerAllowsMs: number, at: number): void {
@@ -95,17 +96,26 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
     tell({ kind: 'timeout_exceeds_caller', timeoutMs, callerAllowsMs });
   }
 
-  /** What everybody learns from one try. */
-  function listenerOf(permit: Permit | null, run: RunOptions, started: number): AttemptListener {
+  /** An impatient caller, who gave the bank less time than nearly all calls take, says nothing about the bank. */
+  function saysNothing(durationMs: number, at: number): boolean {
+    return durationMs < (timeout.quantiles(at)?.p95 ?? 0);
+  }
+
+  /** What everybody learns from one try. `cutShort`: by the caller's deadline, before the timeout. */
+  function listenerOf(permit: Permit | null, run: RunOptions, started: number, cutShort: boolean): AttemptListener {
     const shadow = layers.shadow !== null && shadowPasses(run, started) ? layers.shadow : null;
     return {
       left: bulkhead.leave,
       ended: (outcome, durationMs) => {
         const at = now();
         const failed = outcome !== 'success';
-        if (permit !== null) breaker.report(permit, failed, durationMs, at);
+        if (outcome === 'timeout' && cutShort && saysNothing(durationMs, at)) {
+          giveBack(permit);
+        } else {
+          if (permit !== null) breaker.report(permit, failed, durationMs, at);
+          shadow?.ended(failed, durationMs, at);
+        }
         if (outcome !== 'timeout') timeout.observe(durationMs, at);
-        shadow?.ended(failed, durationMs, at);
         layers.drill?.ended(run.coloured === true, failed, durationMs, at);
         if (!layers.silent) tell({ kind: 'ended', outcome, durationMs });
       },

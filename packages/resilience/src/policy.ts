@@ -180,6 +180,7 @@ function setShare(layers: Layers, share: number): void {
   layers.share = share;
   layers.quota.setShare(share);
   layers.limiter.setShare(share);
+  layers.shadow?.setShare(share);
 }
 
 function snapshotOf(layers: Layers, { channel, operation }: PolicyOptions): PolicySnapshot {

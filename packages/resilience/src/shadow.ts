@@ -19,6 +19,7 @@ export interface Shadow {
   /** Null: it would have passed the call; report its outcome with `ended`. */
   consider(call: ShadowCall): Refusal | null;
   ended(failed: boolean, durationMs: number, now: number): void;
+  setShare(share: number): void;
   readonly counts: ShadowCounts;
   close(): void;
 }
@@ -37,8 +38,7 @@ export function createShadow(candidate: PolicyRules, clock: () => number, share:
   const timeoutMs = rules.timeout.mode === 'fixed' ? rules.timeout.ms : rules.timeout.initialMs;
   const quota = createQuota(rules.quota, clock());
   const limiter = createLimiter(rules.rate, clock);
-  quota.setShare(share);
-  limiter.setShare(share);
+  setShare(share);
   const breaker = createBreaker({
     rules: rules.breaker,
     maxInFlight: () => rules.bulkhead.maxInFlight,
@@ -48,6 +48,11 @@ export function createShadow(candidate: PolicyRules, clock: () => number, share:
   const wouldRefuse = { deadline: 0, quota: 0, gate: 0, breaker: 0, bulkhead: 0, rate: 0 };
   let calls = 0;
   let wouldTimeOut = 0;
+
+  function setShare(next: number): void {
+    quota.setShare(next);
+    limiter.setShare(next);
+  }
 
   function refusalOf(call: ShadowCall): Refusal | null {
     const { now, consumer } = call;
@@ -86,6 +91,7 @@ export function createShadow(candidate: PolicyRules, clock: () => number, share:
       const permit: Permit | number = breaker.permit(now);
       if (typeof permit !== 'number') breaker.report(permit, failed || late, Math.min(durationMs, timeoutMs), now);
     },
+    setShare,
     close: () => {
       breaker.close();
       limiter.close();

@@ -93,4 +93,18 @@ describe('in the policy', () => {
     const warnings = events.filter(({ kind }) => kind === 'timeout_exceeds_caller');
     expect(warnings).toEqual([{ kind: 'timeout_exceeds_caller', timeoutMs: 5_000, callerAllowsMs: 1_000 }]);
   });
+
+  test('an impatient caller says nothing about the bank; a patient one who waits in vain does', async () => {
+    const { policy } = policyOf({ timeout: { mode: 'fixed', ms: 2_000 } });
+    const runAll = async (deadlineMs: number, call: Call<string>) => {
+      const results = Array.from({ length: 150 }, () => policy.run(call, within(deadlineMs)));
+      await vi.advanceTimersByTimeAsync(3_000);
+      await Promise.all(results);
+    };
+    await runAll(5_000, taking(400));
+    await runAll(200, taking(400));
+    expect(policy.snapshot()).toMatchObject({ state: 'closed', window: { calls: 150, failures: 0 } });
+    await runAll(1_000, () => new Promise(() => undefined));
+    expect(policy.snapshot().state).toBe('open');
+  });
 });
