@@ -24,7 +24,7 @@ const JVM = [
 /** 1.4 s on an idle machine, 3 s after kill -9 (the old session); a loaded machine is given time. */
 const START_LIMIT_MS = 40_000;
 const STOP_LIMIT_MS = 15_000;
-const POLL_MS = 50;
+const POLL_MS = 25;
 
 const logOf = (directory: string) => join(directory, 'broker.log');
 const dataOf = (directory: string) => join(directory, 'data');
@@ -90,9 +90,20 @@ export function livingPid(directory: string): number | undefined {
   if (!existsSync(file)) return undefined;
   const pid = Number(readFileSync(file, 'utf8'));
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
-  const { status, stdout } = spawnSync('ps', ['-o', 'stat=,args=', '-p', String(pid)], { encoding: 'utf8' });
-  // Z: dead, and not yet collected by its parent.
-  return status === 0 && !stdout.startsWith('Z') && stdout.includes(settingsOf(directory)) ? pid : undefined;
+  return commandLine(pid).includes(settingsOf(directory)) ? pid : undefined;
+}
+
+/** Empty: no such process, or one that is dead and not yet collected by its parent. */
+function commandLine(pid: number): string {
+  if (process.platform !== 'linux')
+    return spawnSync('ps', ['-ww', '-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '';
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return '';
+    throw error;
+  }
 }
 
 /** SIGTERM (a clean shutdown takes 0.2-0.6 s), then SIGKILL; or SIGKILL at once. Resolves when it is gone. */
