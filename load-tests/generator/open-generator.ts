@@ -16,7 +16,8 @@ export function openGenerator(): Generator {
   const child = fork(fileURLToPath(new URL('generate.ts', import.meta.url)), {
     execArgv: ['--disable-warning=ExperimentalWarning'],
   });
-  const say = (message: ToGenerator) => child.send(message);
+  // One that is gone cannot be told; that it is gone is told by `answer`, which waits for its exit.
+  const say = (message: ToGenerator) => child.send(message, () => undefined);
   return {
     pid: child.pid ?? 0,
     prepare: async (plan) => {
@@ -32,7 +33,9 @@ export function openGenerator(): Generator {
         },
       };
     },
-    close: () => void child.disconnect(),
+    close: () => {
+      if (child.connected) child.disconnect();
+    },
   };
 }
 
