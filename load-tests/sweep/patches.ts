@@ -77,7 +77,7 @@ export const plants: readonly Plant[] = [
   {
     name: 'late approval revives',
     patches: [{ file: `${payments}/payments.sql.ts`, from: 'i.learnt_at > o.approve_until', to: 'false' }],
-    scenarios: ['killed: after commit 1'],
+    scenarios: ['killed: away past approve_until'],
   },
   {
     name: 'lease without fencing',
@@ -156,6 +156,6 @@ export const plants: readonly Plant[] = [
         to: 'order_after(o.status, i.learning, false,',
       },
     ],
-    scenarios: ['killed: after the void'],
+    scenarios: ['nothing dies'],
   },
 ];

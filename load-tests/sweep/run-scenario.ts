@@ -129,6 +129,9 @@ async function judge(scene: Scene, query: ScenarioWorld['query']): Promise<Pick<
     `select o.order_id from orders o join order_event e on e.order_id = o.order_id and e.type = 'approved'
      where e.occurred_at > o.approve_until + ${APPROVAL_SLACK_MS} * interval '1 ms'`,
   );
+  const unheard = await query<{ order_id: string }>(
+    "select order_id from orders where void_requested and status in ('approved', 'processing', 'in_doubt')",
+  );
   // A scenario may leave an invariant nothing to look at; the whole sweep may not.
   const judged = results.filter(({ evaluated }) => evaluated > 0);
   return {
@@ -136,6 +139,7 @@ async function judge(scene: Scene, query: ScenarioWorld['query']): Promise<Pick<
     violations: [
       ...judged.flatMap(({ id, violations }) => violations.map((text) => `${id}: ${text}`)),
       ...late.map(({ order_id }) => `order ${order_id} became approved after its approve_until`),
+      ...unheard.map(({ order_id }) => `order ${order_id} stands although a void was acknowledged`),
     ],
   };
 }

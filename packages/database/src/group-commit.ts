@@ -141,6 +141,7 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
     const client = await lane.connect(Math.max(...entries.map((entry) => entry.giveUpAt)));
     const values = statement.params(entries.map((entry) => entry.row));
     const started = performance.now();
+    // step: before a batch is sent
     try {
       const result = await client.query<Returned>({ name: statement.name, text: statement.text, values });
       batches++;
