@@ -11,6 +11,8 @@ export const channelsFileSchema = z.array(
     keeps_early_reversals: z.boolean().default(false),
     token: z.string().optional(),
     timeout_ms: z.int().min(100).max(60_000).default(10_000),
+    /** What the bank wants its inquiries and reversals held to, each; 200 is as fast as they are paced. */
+    paced_per_second: z.number().min(1).max(200).default(200),
   }),
 );
 

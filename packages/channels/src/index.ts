@@ -17,4 +17,5 @@ export type {
   LateAnswer,
   ReversalOutcome,
 } from './bank-channel.ts';
+export { builtInRules } from './built-in-rules.ts';
 export { type ChannelEntry, channelsFileSchema } from './channels-file.ts';

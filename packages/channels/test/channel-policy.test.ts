@@ -4,7 +4,14 @@ import { createServer } from 'node:net';
 import { waitFor } from '@ballast/database/testing';
 import { type DrillPlan, defaultRules, type PolicyEvent, type PolicyRules } from '@ballast/resilience';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type Charge, type HttpChannel, type LateAnswer, type Operation, openHttpChannel } from '../src/index.ts';
+import {
+  builtInRules,
+  type Charge,
+  type HttpChannel,
+  type LateAnswer,
+  type Operation,
+  openHttpChannel,
+} from '../src/index.ts';
 import { type RunningBank, startBank } from './support/bank.ts';
 
 const TIMEOUT_MS = 300;
@@ -182,6 +189,21 @@ test('an answer that is only late is kept, read and told with its identity', asy
     },
   ]);
   await waitFor('its slot', async () => channel.policies.pay.snapshot().inFlight === 0);
+});
+
+test('inquiries and reversals are paced by what the bank was declared with, payments are not', async () => {
+  const { pay, inquiry, reversal } = builtInRules({ timeout_ms: 1_000, paced_per_second: 20 });
+  expect([pay.rate.mode, inquiry.rate.limit, reversal.rate.limit]).toEqual([
+    'off',
+    { algorithm: 'paced', perSecond: 20, maxWaiting: 1_000 },
+    { algorithm: 'paced', perSecond: 20, maxWaiting: 1_000 },
+  ]);
+  const { channel } = channelOf(well);
+  channel.policies.inquiry.applyRules(inquiry);
+  const begun = performance.now();
+  const asked = await Promise.all(Array.from({ length: 11 }, () => channel.inquire(chargeOf(), within())));
+  expect(asked.every(({ kind }) => kind === 'not_found')).toBe(true);
+  expect(performance.now() - begun).toBeGreaterThanOrEqual(490); // ten turns of 50 ms, however fast the bank is
 });
 
 describe('a drill', () => {

@@ -1,6 +1,6 @@
 // What operators decide, on this process's channels: rules, gates, limits, shares, shadow rules, drills. Everything is
 // judged before anything is applied, so a state that one policy would not take changes none of them.
-import type { ChannelEntry, HttpChannel, Operation } from '@ballast/channels';
+import { builtInRules, type ChannelEntry, type HttpChannel, type Operation } from '@ballast/channels';
 import type { Drill, Override } from '@ballast/contracts';
 import { type ControlFollower, type ControlState, decidingOverride, followControl, shareOf } from '@ballast/control';
 import {
@@ -18,7 +18,7 @@ import type { Logger, Metrics } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { WayIn } from '../http/way-in.ts';
 import { keepControlCopy, lastControlCopy } from './control-copy.sql.ts';
-import { builtInRules, type PolicyListener } from './open-channels.ts';
+import type { PolicyListener } from './open-channels.ts';
 
 export interface FollowRulesOptions {
   /** Undefined: no control database; what was kept, or the built-in rules, hold. */
@@ -105,7 +105,7 @@ function policiesOf(entry: ChannelEntry, channels: ReadonlyMap<string, HttpChann
     channel: entry.name,
     operation,
     target: `channel:${entry.name}:${operation}`,
-    builtIn: builtInRules(entry),
+    builtIn: builtInRules(entry)[operation],
     policy,
     ...applying(policy),
   }));

@@ -1,7 +1,7 @@
 // The channels of this process: one adapter each, with its own pool and policies, told of in metrics and the log.
-import { type ChannelEntry, type HttpChannel, type Operation, openHttpChannel } from '@ballast/channels';
+import { builtInRules, type ChannelEntry, type HttpChannel, type Operation, openHttpChannel } from '@ballast/channels';
 import { refuseInTransaction } from '@ballast/database';
-import { defaultRules, type PolicyEvent, type PolicyRules } from '@ballast/resilience';
+import type { PolicyEvent } from '@ballast/resilience';
 import type { Alarms, Logger } from '@ballast/telemetry';
 import type { CollectionMetrics } from '../metrics.ts';
 
@@ -26,7 +26,6 @@ export function openChannels({
   return new Map(entries.map((entry) => [entry.name, openOne(entry)]));
 
   function openOne(entry: ChannelEntry): HttpChannel {
-    const rules = builtInRules(entry);
     const channel = openHttpChannel({
       name: entry.name,
       url: entry.url,
@@ -34,7 +33,7 @@ export function openChannels({
       horizonMs: entry.horizon_ms,
       keepsEarlyReversals: entry.keeps_early_reversals,
       ...(entry.token === undefined ? {} : { token: entry.token }),
-      rules: { pay: rules, inquiry: rules, reversal: rules },
+      rules: builtInRules(entry),
       beforeCall: refuseInTransaction,
       listener: (operation, event) => told(entry.name, operation, event),
     });
@@ -65,9 +64,4 @@ export function openChannels({
     if (event.kind === 'late')
       logger.warn({ channel, operation, after_ms: Math.round(event.afterMs) }, 'an abandoned call ended after all');
   }
-}
-
-/** In force until the control database has said something: conservative, with the timeout the channel was declared with. */
-export function builtInRules(entry: ChannelEntry): PolicyRules {
-  return { ...defaultRules, timeout: { mode: 'fixed', ms: entry.timeout_ms } };
 }
