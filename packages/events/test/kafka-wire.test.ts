@@ -62,7 +62,7 @@ test('a batch has the size it was measured to, for every text, and carries ident
       }
       expect(at).toBe(batch.length);
     }),
-    { numRuns: 30 },
+    { numRuns: 10 },
   );
 });
 
