@@ -27,7 +27,7 @@ export interface BrokerLink {
 const CLIENT_ID = 'ballast-publisher';
 const CONNECT_TIMEOUT_MS = 1_000;
 /** A broker that is alive answers a produce request within its own limit; the rest is for the way. */
-export const ANSWER_TIMEOUT_MS = 4_000;
+const ANSWER_TIMEOUT_MS = 4_000;
 /** Answers to our requests are small; more is not Kafka. */
 const MAX_ANSWER_BYTES = 1_048_576;
 const MECHANISM = 'SCRAM-SHA-512';
