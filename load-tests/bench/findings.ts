@@ -1,7 +1,8 @@
 // What a benchmark found, a line each: for people with units and verdicts, and as one object for programs.
 import type { Checked } from '../checker/check.ts';
 import { printChecked } from '../checker/print.ts';
-import type { Say } from './scene.ts';
+
+export type Say = (line: string) => void;
 
 export interface BenchFinding {
   /** Its name in the object. */

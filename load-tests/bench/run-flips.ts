@@ -4,11 +4,10 @@ import { join } from 'node:path';
 import { readMetrics, sumOf } from '../../scripts/system/read-metrics.ts';
 import { readCredentials } from '../../scripts/system/run-file.ts';
 import type { System } from '../../scripts/system/start-system.ts';
-import type { Checked } from '../checker/check.ts';
 import { openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult } from '../generator/plan.ts';
 import { type Instance, openInstances } from './collections.ts';
-import type { BenchFinding } from './findings.ts';
+import type { BenchFinding, Say } from './findings.ts';
 import {
   type Contest,
   type Ended,
@@ -23,7 +22,7 @@ import {
   type Survived,
   survivesTheDeathOfAll,
 } from './flip-steps.ts';
-import { checkAll, onSystemOfItsOwn, routeAllTo, type Say, terminalsOf, untilQuiet } from './scene.ts';
+import { checkAll, oddAnswers, onSystemOfItsOwn, routeAllTo, terminalsOf, untilQuiet } from './scene.ts';
 import { round } from './statistics.ts';
 import { openCounter, openSwitch } from './switch.ts';
 
@@ -55,7 +54,7 @@ interface Measured {
   readonly survived: Survived;
 }
 
-export async function runFlips(say: Say): Promise<{ findings: BenchFinding[]; checked: Checked }> {
+export async function runFlips(say: Say): Promise<boolean> {
   return onSystemOfItsOwn('flip', say, async (system) => {
     const historyFile = join(system.runFile.data_dir, 'bench.history.jsonl');
     for (const merchant of readCredentials(system.runFile).merchants) await routeAllTo(system.runFile, merchant, BANK);
@@ -65,7 +64,10 @@ export async function runFlips(say: Say): Promise<{ findings: BenchFinding[]; ch
       await untilQuiet(system.runFile, QUIET_LIMIT_MS); // what is open after that, the checker reports
       say('checking the invariants …');
       const faces = instances.all.map(({ internalUrl }) => internalUrl);
-      return { findings: findingsOf(measured), checked: await checkAll(system.runFile, historyFile, faces) };
+      return {
+        findings: [...findingsOf(measured), await oddAnswers(historyFile)],
+        checked: await checkAll(system.runFile, historyFile, faces),
+      };
     } finally {
       await instances.stop();
     }

@@ -3,18 +3,17 @@
 import { join } from 'node:path';
 import { channelTarget, openControlStore } from '@ballast/control';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
-import type { Checked } from '../checker/check.ts';
 import { type Generator, openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult } from '../generator/plan.ts';
-import type { BenchFinding } from './findings.ts';
+import type { BenchFinding, Say } from './findings.ts';
 import {
   checkAll,
   heal,
   makeIll,
+  oddAnswers,
   onSystemOfItsOwn,
   receivedBy,
   routeAllTo,
-  type Say,
   terminalsOf,
   untilQuiet,
 } from './scene.ts';
@@ -51,7 +50,7 @@ interface Pair {
   readonly ill: Run;
 }
 
-export async function runIsolation(say: Say): Promise<{ findings: BenchFinding[]; checked: Checked }> {
+export async function runIsolation(say: Say): Promise<boolean> {
   return onSystemOfItsOwn('isolation', say, async ({ runFile: run }) => {
     const generators = [openGenerator(), openGenerator()] as const;
     const historyFile = join(run.data_dir, 'bench.history.jsonl');
@@ -70,7 +69,10 @@ export async function runIsolation(say: Say): Promise<{ findings: BenchFinding[]
         );
       }
       say('checking the invariants …');
-      return { findings: findingsOf(pairs), checked: await checkAll(run, historyFile) };
+      return {
+        findings: [...findingsOf(pairs), await oddAnswers(historyFile)],
+        checked: await checkAll(run, historyFile),
+      };
     } finally {
       for (const generator of generators) generator.close();
     }

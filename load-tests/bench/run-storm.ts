@@ -4,18 +4,17 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
-import type { Checked } from '../checker/check.ts';
 import { openGenerator } from '../generator/open-generator.ts';
 import type { Impatience, Plan, RunResult } from '../generator/plan.ts';
-import type { BenchFinding } from './findings.ts';
+import type { BenchFinding, Say } from './findings.ts';
 import { type GaugeWatch, watchGauges } from './gauges.ts';
 import {
   checkAll,
   heal,
+  oddAnswers,
   onSystemOfItsOwn,
   receivedBy,
   routeAllTo,
-  type Say,
   slowDown,
   terminalsOf,
   untilQuiet,
@@ -63,14 +62,17 @@ interface Storm {
   readonly quietAfterMs: number | null;
 }
 
-export async function runStorm(say: Say): Promise<{ findings: BenchFinding[]; checked: Checked }> {
+export async function runStorm(say: Say): Promise<boolean> {
   return onSystemOfItsOwn('storm', say, async (system) => {
     const run = system.runFile;
     const historyFile = join(run.data_dir, 'bench.history.jsonl');
     for (const merchant of readCredentials(run).merchants) await routeAllTo(run, merchant, BANK);
     const storm = await measure(run, historyFile, say, () => serviceOf(system.runFile, 'collection').pid);
     say('checking the invariants …');
-    return { findings: findingsOf(storm), checked: await checkAll(run, historyFile) };
+    return {
+      findings: [...findingsOf(storm), await oddAnswers(historyFile)],
+      checked: await checkAll(run, historyFile),
+    };
   });
 }
 

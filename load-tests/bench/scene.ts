@@ -1,8 +1,9 @@
 // What the benchmarks of the channel policy stand on: a system of their own, its banks at their switchboard, and the
 // checker's last word when nothing is on its way any more.
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, createReadStream, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { adminCall } from '../../scripts/system/admin-call.ts';
 import { layoutOf } from '../../scripts/system/layout.ts';
@@ -10,7 +11,9 @@ import { type MerchantCredentials, type RunFile, readCredentials, serviceOf } fr
 import { bankNames } from '../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
+import type { Operation } from '../checker/history.ts';
 import type { GeneratorTerminal } from '../generator/plan.ts';
+import { type BenchFinding, type Say, tell } from './findings.ts';
 import { withClient } from './observe.ts';
 
 /** Like a decent acquirer's line, and narrow: so that a p99 is one, and not a draw of luck. */
@@ -19,10 +22,20 @@ const latency = { p50_ms: 60, p99_ms: 80 };
 const horizonMs = 1_000;
 const LOOK_MS = 250;
 
-export type Say = (line: string) => void;
+export interface Worked {
+  readonly findings: readonly BenchFinding[];
+  readonly checked: Checked;
+}
 
-/** Collection, the banks and both databases; stopped and removed in the end, whatever happens. */
-export async function onSystemOfItsOwn<T>(name: string, say: Say, work: (system: System) => Promise<T>): Promise<T> {
+/**
+ * Collection, the banks and both databases, stopped in the end; tells what was found. True: every promise is kept, every
+ * invariant holds. Otherwise the logs, the books and what terminals were told stay, and it is said where.
+ */
+export async function onSystemOfItsOwn(
+  name: string,
+  say: Say,
+  work: (system: System) => Promise<Worked>,
+): Promise<boolean> {
   const dataDir = mkdtempSync(join(tmpdir(), `ballast-bench-${name}-`));
   chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
   say('starting two PostgreSQL servers, collection and the banks …');
@@ -33,12 +46,17 @@ export async function onSystemOfItsOwn<T>(name: string, say: Say, work: (system:
     horizonMs,
     logLevel: 'warn',
   });
+  let holds = false;
   try {
-    return await work(system);
+    const { findings, checked } = await work(system);
+    holds = tell(name, findings, checked, say);
   } finally {
     await system.stop();
-    rmSync(dataDir, { recursive: true, force: true });
+    for (const part of holds ? [''] : ['postgres', 'credentials.json', 'installation.json', 'config'])
+      rmSync(join(dataDir, part), { recursive: true, force: true });
+    if (!holds) process.stderr.write(`kept for whoever looks for the reason: ${dataDir}\n`);
   }
+  return holds;
 }
 
 export interface Misbehaviour {
@@ -124,4 +142,20 @@ export async function checkAll(
     secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
     quiet: true,
   });
+}
+
+/** Answers that must never be, as terminals saw them: a bug's (500), and what is none (no answer at all). */
+export async function oddAnswers(historyFile: string): Promise<BenchFinding> {
+  const odd: string[] = [];
+  for await (const line of createInterface({ input: createReadStream(historyFile) })) {
+    const { http, body } = JSON.parse(line) as Operation;
+    if (http === null || http === 500) odd.push(`${http} ${body ?? ''}`);
+  }
+  return {
+    key: 'odd_answers',
+    value: odd.length,
+    what: 'answers 500, or none',
+    shown: [String(odd.length), ...odd.slice(0, 2)].join('  '),
+    asked: { kind: 'promise', text: 'none', met: odd.length === 0 },
+  };
 }

@@ -51,7 +51,8 @@ export function openSwitch(run: RunFile, channel: string) {
     /** When the override ends, by the database's clock. */
     endsAt: async ({ outcome }: Flip): Promise<number> => {
       const row = (await store.overrides(channel, 10)).find(({ id }) => id === outcome.id);
-      return (row?.['expires_at'] as Date).getTime();
+      if (!(row?.['expires_at'] instanceof Date)) throw new Error(`${channel} has no such override`);
+      return row['expires_at'].getTime();
     },
     close: () => store.close(),
   };
