@@ -1,7 +1,9 @@
 // The only reader of the environment.
 import { readFileSync } from 'node:fs';
+import { kafkaConnectionSchema } from '@ballast/events/kafka';
 import { listenSchema } from '@ballast/http';
 import { z } from 'zod';
+import { KAFKA } from './delivery/open-feeds.ts';
 
 const name = z.string().regex(/^[a-z0-9_-]{1,40}$/);
 
@@ -21,7 +23,20 @@ const schema = z.strictObject({
       }),
     )
     .min(1),
-  subscribers: z.array(z.strictObject({ name, url: z.url(), token: z.string().min(1) })).min(1),
+  subscribers: z
+    .array(
+      z.strictObject({
+        name: name.refine((it) => it !== KAFKA, `${KAFKA} is taken`),
+        /** Its internal face. */
+        url: z.url(),
+        token: z.string().min(1),
+        /** kafka: it consumes the topic, and is delivered to directly only while Kafka does not serve. */
+        route: z.enum(['direct', 'kafka']).default('direct'),
+      }),
+    )
+    .min(1),
+  /** Without it the direct route serves everybody. */
+  kafka: kafkaConnectionSchema.optional(),
   admin_token: z.string().min(1),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

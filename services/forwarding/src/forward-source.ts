@@ -6,12 +6,16 @@
 // What is confirmed to the slot, twice a second: everything before the least frontier of the feeds that read the log,
 // after it was stored. A feed that reads the journal holds nothing back: its stored snapshot says what it lacks.
 import type { Knex } from '@ballast/database';
+import type { KafkaConnection } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
 import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
-import { type Checkpoint, type Feed, type FeedStatus, openFeed } from './delivery/feed.ts';
+import type { Checkpoint, FeedStatus } from './delivery/feed.ts';
 import { readFeeds, type StoredFeed, storeProgress, takeLead } from './delivery/feeds.sql.ts';
+import type { Gap } from './delivery/journal.sql.ts';
 import { openJournal } from './delivery/journal.ts';
+import { type Feeds, KAFKA, openFeeds } from './delivery/open-feeds.ts';
+import type { Route } from './delivery/route.ts';
 import type { Subscriber } from './delivery/send-delivery.ts';
 import { parseSnapshot, SEES_NOTHING } from './delivery/snapshot.ts';
 import { openTail, type Tail } from './delivery/tail.ts';
@@ -42,6 +46,7 @@ export interface ForwardOptions {
   readonly source: Source;
   readonly instance: string;
   readonly subscribers: readonly Subscriber[];
+  readonly kafka: KafkaConnection | undefined;
   /** Forwarding's own database. */
   readonly knex: Knex;
   readonly logger: Logger;
@@ -53,6 +58,8 @@ export interface SourceStatus {
   readonly state: 'connecting' | 'standby' | 'leading' | 'misconfigured' | 'waiting';
   readonly since: string;
   readonly reason: string | null;
+  /** direct: also where there is no Kafka. */
+  readonly route: Route;
   readonly received_events: number;
   readonly tail_events: number;
   readonly retained_bytes: number | null;
@@ -64,10 +71,14 @@ export interface SourceStatus {
 export interface Forwarding {
   status(): SourceStatus;
   feeds(): FeedStatus[];
+  /** Sends a subscriber what it misses; resolves to the number of events, undefined when this instance does not lead. */
+  fill(subscriber: string, gaps: readonly Gap[]): Promise<number | undefined>;
   /** Looks at once what people want, instead of within half a second. */
   nudge(): void;
   close(): Promise<void>;
 }
+
+const NO_FEEDS: Feeds = { all: [], route: undefined };
 
 class Misconfigured extends Error {}
 class LeadLost extends Error {}
@@ -91,7 +102,8 @@ const HOLD_BYTES = 48 * 1024 * 1024;
 const MAX_CHECKPOINTS = 120;
 
 export function forwardSource(options: ForwardOptions): Forwarding {
-  const { source, instance, subscribers, knex, counters } = options;
+  const { source, instance, subscribers, kafka, knex, counters } = options;
+  const names = [...subscribers.map(({ name }) => name), ...(kafka === undefined ? [] : [KAFKA])];
   const logger = options.logger.child({ source: source.name });
   const applicationName = `${instance} ${source.name}`;
   const nudged = openSignal();
@@ -103,7 +115,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   let receivedEvents = 0;
   let lastBeat: Beat | undefined;
   let beatAt: Date | undefined;
-  let feeds: readonly Feed[] = [];
+  let feeds: Feeds = NO_FEEDS;
   let tailNow: Tail | undefined;
   let stored = true;
 
@@ -168,16 +180,12 @@ export function forwardSource(options: ForwardOptions): Forwarding {
     );
     let clockOffset = 0;
     const now = () => Date.now() + clockOffset;
-    feeds = start.stored.map(({ feed, startsInLog }) => {
-      const subscriber = subscribers.find(({ name }) => name === feed.subscriber);
-      if (subscriber === undefined) throw new Error('BUG: a feed without its subscriber');
-      return openFeed({ subscriber, stored: feed, startsInLog, tail, journal, logger, counters, now });
-    });
+    feeds = openFeeds({ stored: start.stored, subscribers, kafka, tail, journal, logger, counters, now });
     opened.defer(async () => {
-      await Promise.all(feeds.map((feed) => feed.close()));
+      await Promise.all(feeds.all.map((feed) => feed.close()));
       // The last positions, so that a restart repeats little; without them it repeats more.
       await settle(reader, start.epoch).catch(() => undefined);
-      feeds = [];
+      feeds = NO_FEEDS;
       tailNow = undefined;
     });
     tailNow = tail;
@@ -198,17 +206,20 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       unproven = lastBeat.checkpoint;
     });
     const settling = repeat(SETTLE_MS, async () => {
-      for (const feed of feeds) feed.keep(checkpoints);
+      for (const feed of feeds.all) feed.keep(checkpoints);
       await settle(reader, start.epoch);
     });
-    const watching = repeat(WATCH_MS, async () => release(tail, checkpoints[checkpoints.length - 1]));
+    const watching = repeat(WATCH_MS, async () => {
+      release(tail, checkpoints[checkpoints.length - 1]);
+      feeds.route?.look();
+    });
     await Promise.race([reader.ended, beating, settling, watching, closing.promise]);
   }
 
   /** Rows may be missing from the log since the last proven checkpoint: every feed goes back to it. */
   function publicationChanged({ wrong }: Publication): Error {
     const why = wrong ?? 'the publication was changed';
-    for (const feed of feeds) feed.cutLoose(why);
+    for (const feed of feeds.all) feed.cutLoose(why);
     return wrong === null ? new Error(why) : new Misconfigured(wrong);
   }
 
@@ -228,11 +239,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
     const generation = await readGeneration(client);
     const log = { ...reader.system, publication: publication.state };
     const { epoch, before } = await takeLead(knex, source.name, instance, log);
-    const found = await readFeeds(
-      knex,
-      source.name,
-      subscribers.map(({ name }) => name),
-    );
+    const found = await readFeeds(knex, source.name, names);
     const sameCluster = before === null || before.system === log.system;
     const sameTimeline = before === null || before.timeline === log.timeline;
     const samePublication = before === null || before.publication === log.publication;
@@ -262,14 +269,14 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   /** Stores how far every feed is, and only then confirms it to the slot. */
   async function settle(reader: LogReader, epoch: bigint): Promise<void> {
     let safe = reader.received();
-    const progress = feeds.map((feed) => feed.progress());
+    const progress = feeds.all.map((feed) => feed.progress());
     for (const { reading, frontier } of progress) if (reading === 'log') safe = Math.min(safe, frontier);
     try {
       const wishes = await storeProgress(knex, source.name, epoch, progress);
       if (wishes.length < progress.length) throw new LeadLost('another forwarder has taken over');
       stored = true;
       reader.confirm(safe);
-      for (const wish of wishes) feeds.find((feed) => feed.subscriber === wish.subscriber)?.follow(wish);
+      for (const wish of wishes) feeds.all.find((feed) => feed.subscriber === wish.subscriber)?.follow(wish);
     } catch (error) {
       if (error instanceof LeadLost) throw error;
       // Deliveries go on; the slot keeps what is not stored, up to its cap, and past that the journal has it.
@@ -280,7 +287,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   }
 
   function release(tail: Tail, newest: Checkpoint | undefined): void {
-    for (const feed of feeds) {
+    for (const feed of feeds.all) {
       const frontier = feed.frontier();
       if (frontier === undefined) continue;
       if (tail.isFull() && feed.waitingMs() > HOLD_MS) feed.cutLoose(`it held a full tail for ${HOLD_MS} ms`);
@@ -305,6 +312,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       state,
       since: since.toISOString(),
       reason,
+      route: feeds.route?.route() ?? 'direct',
       received_events: receivedEvents,
       tail_events: tailNow?.pending(tailNow.begin()) ?? 0,
       retained_bytes: lastBeat?.slot ? Number(lastBeat.slot.retained_bytes) : null,
@@ -312,7 +320,8 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       slot_status: lastBeat?.slot?.wal_status ?? null,
       last_beat: beatAt?.toISOString() ?? null,
     }),
-    feeds: () => feeds.map((feed) => feed.status()),
+    feeds: () => feeds.all.map((feed) => feed.status()),
+    fill: async (subscriber, gaps) => feeds.all.find((feed) => feed.subscriber === subscriber)?.fill(gaps),
     nudge: () => nudged.notify(),
     close: async () => {
       closed = true;

@@ -22,7 +22,8 @@ export function deliveryCounters(metrics: Metrics): DeliveryCounters {
 }
 
 const sourceStates = ['connecting', 'standby', 'leading', 'misconfigured', 'waiting'] as const;
-const feedStates = ['live', 'catching_up', 'failing', 'paused', 'disabled'] as const;
+const feedStates = ['live', 'catching_up', 'failing', 'paused', 'disabled', 'standing_by'] as const;
+const routes = ['kafka', 'direct', 'catch_up'] as const;
 
 export function registerForwardingMetrics(metrics: Metrics, sources: readonly Forwarding[]): void {
   const feeds = () =>
@@ -55,6 +56,12 @@ export function registerForwardingMetrics(metrics: Metrics, sources: readonly Fo
     for (const one of sources)
       for (const state of sourceStates)
         this.set({ source: one.status().source, state }, one.status().state === state ? 1 : 0);
+  });
+  metrics.gauge('ballast_forwarding_route', 'One per route.', ['source', 'route'] as const, function () {
+    for (const one of sources) {
+      const { source, route: current } = one.status();
+      for (const route of routes) this.set({ source, route }, current === route ? 1 : 0);
+    }
   });
   metrics.gauge(
     'ballast_slot_retained_bytes',

@@ -23,13 +23,21 @@ async function start() {
       source,
       instance: config.instance,
       subscribers: config.subscribers,
+      kafka: config.kafka,
       knex,
       logger,
       counters,
     }),
   );
   registerForwardingMetrics(metrics, sources);
-  const app = await buildInternalFace({ knex, logger, metrics, adminToken: config.admin_token, sources });
+  const app = await buildInternalFace({
+    knex,
+    logger,
+    metrics,
+    adminToken: config.admin_token,
+    sources,
+    subscribers: config.subscribers,
+  });
   logger.info({ internal_url: await listen(app, config.internal) }, 'forwarding runs');
   return async () => {
     await app.close();

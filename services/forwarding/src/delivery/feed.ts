@@ -14,9 +14,10 @@ import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
+import type { Gap } from './journal.sql.ts';
 import type { Journal } from './journal.ts';
 import { openRate } from './rate.ts';
-import { openSender, type Subscriber } from './send-delivery.ts';
+import type { Sender } from './send-delivery.ts';
 import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
 import { isAfter, type LogPosition, type Tail } from './tail.ts';
 
@@ -29,7 +30,12 @@ export interface Checkpoint {
 }
 
 export interface FeedOptions {
-  readonly subscriber: Subscriber;
+  readonly name: string;
+  readonly sender: Sender;
+  /** What it delivers on; the topic is written in ascending order, a consumer of ours sorts it out. */
+  readonly route: 'direct' | 'kafka';
+  /** Not more than one delivery in so many ms: what comes meanwhile shares the next one, and the receiver's transaction. */
+  readonly intervalMs: number;
   readonly stored: StoredFeed;
   /** The log is read from a position that this feed has reached. */
   readonly startsInLog: boolean;
@@ -43,8 +49,8 @@ export interface FeedOptions {
 
 export interface FeedStatus {
   readonly subscriber: string;
-  readonly state: 'live' | 'catching_up' | 'failing' | 'paused' | 'disabled';
-  readonly route: 'direct';
+  readonly state: 'live' | 'catching_up' | 'failing' | 'paused' | 'disabled' | 'standing_by';
+  readonly route: 'direct' | 'kafka';
   readonly reading: 'log' | 'journal';
   readonly lag_seconds: number;
   /** While catching up from the journal an estimate. */
@@ -63,6 +69,15 @@ export interface Feed {
   status(): FeedStatus;
   /** Does what people want meanwhile. */
   follow(wish: Wish): void;
+  /** Kafka serves; when it does no more, deliveries go on from here, or from where this feed was, if that is later. */
+  standBy(behind: { readonly snapshot: Snapshot; readonly at: number } | undefined): void;
+  serve(): void;
+  /** Delivers the whole journal again. */
+  startOver(why: string): void;
+  /** Sends what is missing, out of turn, as far as the journal has it. */
+  fill(gaps: readonly Gap[]): Promise<number>;
+  /** Everything visible in it was delivered. */
+  kept(): { readonly snapshot: Snapshot; readonly at: number };
   /** Keeps the newest that its frontier has passed. */
   keep(checkpoints: readonly Checkpoint[]): void;
   /** Undefined: it reads the journal, and nothing of the log is kept for it. */
@@ -88,8 +103,6 @@ interface InJournal {
 
 const MOST_MESSAGES = 1_000;
 const MOST_BYTES = 2 * 1024 * 1024;
-/** Not more than fifty deliveries a second: what comes meanwhile shares the next one, and the subscriber's transaction. */
-const INTERVAL_MS = 20;
 /** A feed comes back to the log when no more than this is waiting there for it. */
 const JOIN_WITHIN = 10_000;
 const IDLE_WAIT_MS = 1_000;
@@ -97,10 +110,11 @@ const JOURNAL_WAIT_MS = 200;
 const RETRY_MS = 1_000;
 
 export function openFeed(options: FeedOptions): Feed {
-  const { subscriber, stored, tail, journal, logger, counters, now } = options;
+  const { name, sender, route, intervalMs, stored, tail, journal, logger, counters, now } = options;
   const changed = openSignal();
   const rate = openRate();
-  const sender = openSender(subscriber);
+  /** Kafka serves this subscriber. */
+  let standingBy = false;
   let wanted: Wanted = stored.wanted;
   let rebuildsBegun = stored.rebuildsBegun;
   let rebuildsFinished = stored.snapshot === SEES_NOTHING.text ? stored.rebuildsBegun - 1 : stored.rebuildsBegun;
@@ -113,7 +127,7 @@ export function openFeed(options: FeedOptions): Feed {
   if (reading.from === 'log') tail.cursors.add(reading);
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
-  const delivery = deliverInTurn({ subscriber: subscriber.name, sender, journal, logger, counters, changed, rate });
+  const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate });
 
   function go(to: Reading): void {
     if (reading.from === 'log') tail.cursors.delete(reading);
@@ -124,10 +138,12 @@ export function openFeed(options: FeedOptions): Feed {
     tail.grew.notify();
   }
 
+  const serves = () => !closed && wanted === 'on' && !standingBy;
+
   async function run(): Promise<void> {
     while (!closed) {
       try {
-        if (wanted !== 'on') await changed.wait(IDLE_WAIT_MS);
+        if (wanted !== 'on' || standingBy) await changed.wait(IDLE_WAIT_MS);
         else if (reading.from === 'log') await readLog(reading);
         else await readJournal(reading);
       } catch (error) {
@@ -139,9 +155,9 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   async function readLog(here: InLog): Promise<void> {
-    const still = () => !closed && wanted === 'on' && reading === here;
+    const still = () => serves() && reading === here;
     if (tail.pending(here.cursor) === 0) return tail.grew.wait(IDLE_WAIT_MS);
-    const early = lastDelivery + INTERVAL_MS - performance.now();
+    const early = lastDelivery + intervalMs - performance.now();
     if (early > 0 && tail.pending(here.cursor) < MOST_MESSAGES) await changed.wait(early);
     if (!still()) return;
     const entries = tail.take(here.cursor, MOST_MESSAGES, MOST_BYTES);
@@ -158,9 +174,9 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   async function readJournal(here: InJournal): Promise<void> {
-    const still = () => !closed && wanted === 'on' && reading === here;
+    const still = () => serves() && reading === here;
     const since = kept.snapshot;
-    const refill = await journal.refill(since);
+    const refill = await journal.refill(since, route === 'kafka');
     const place = tail.hold(refill.until.xmin);
     try {
       Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
@@ -185,7 +201,7 @@ export function openFeed(options: FeedOptions): Feed {
 
   function cutLoose(why: string): void {
     if (reading.from !== 'log') return;
-    logger.warn({ subscriber: subscriber.name, reason: why }, 'feed left the log; it goes on from the journal');
+    logger.warn({ subscriber: name, reason: why }, 'feed left the log; it goes on from the journal');
     go(inJournal());
   }
 
@@ -197,15 +213,35 @@ export function openFeed(options: FeedOptions): Feed {
       startFrom({ snapshot: SEES_NOTHING, at: now() }, 'rebuild');
     }
     if (wanted === before) return;
-    logger.info({ subscriber: subscriber.name, wanted }, 'feed switched');
+    logger.info({ subscriber: name, wanted }, 'feed switched');
     if (wanted !== 'on') cutLoose(wanted);
     changed.notify();
   }
 
   function startFrom(start: typeof kept, why: string): void {
     kept = start;
-    logger.info({ subscriber: subscriber.name, reason: why }, 'feed starts over from the journal');
+    logger.info({ subscriber: name, reason: why }, 'feed starts over from the journal');
     go(inJournal());
+  }
+
+  function standBy(behind: typeof kept | undefined): void {
+    if (!standingBy) {
+      standingBy = true;
+      cutLoose('Kafka serves');
+    }
+    if (behind !== undefined && behind.at > kept.at) kept = behind;
+  }
+
+  function serve(): void {
+    if (!standingBy) return;
+    standingBy = false;
+    changed.notify();
+  }
+
+  async function fill(gaps: readonly Gap[]): Promise<number> {
+    const events = await journal.fill(gaps);
+    for (let at = 0; at < events.length; at += MOST_MESSAGES) await sender.send(events.slice(at, at + MOST_MESSAGES));
+    return events.length;
   }
 
   function keep(checkpoints: readonly Checkpoint[]): void {
@@ -219,9 +255,9 @@ export function openFeed(options: FeedOptions): Feed {
   function status(): FeedStatus {
     const pending = pendingEvents();
     return {
-      subscriber: subscriber.name,
+      subscriber: name,
       state: stateNow(),
-      route: 'direct',
+      route: standingBy ? 'kafka' : route,
       reading: reading.from,
       lag_seconds: Math.max(0, Math.round(lagMs())) / 1_000,
       pending_events: pending,
@@ -240,11 +276,13 @@ export function openFeed(options: FeedOptions): Feed {
 
   function stateNow(): FeedStatus['state'] {
     if (wanted !== 'on') return wanted;
+    if (standingBy) return 'standing_by';
     if (delivery.failure() !== null) return 'failing';
     return reading.from === 'log' ? 'live' : 'catching_up';
   }
 
   function lagMs(): number {
+    if (standingBy) return 0;
     if (reading.from === 'journal') return now() - kept.at;
     const [first] = tail.take(reading.cursor, 1, 0);
     return first === undefined ? tail.silentMs() : now() - first.committedAt;
@@ -258,9 +296,14 @@ export function openFeed(options: FeedOptions): Feed {
 
   const running = run();
   return {
-    subscriber: subscriber.name,
+    subscriber: name,
+    standBy,
+    serve,
+    startOver: (why) => startFrom({ snapshot: SEES_NOTHING, at: now() }, why),
+    fill,
+    kept: () => kept,
     progress: () => ({
-      subscriber: subscriber.name,
+      subscriber: name,
       reading: reading.from,
       position,
       frontier: reading.from === 'log' ? tail.frontier(reading.cursor) : 0,

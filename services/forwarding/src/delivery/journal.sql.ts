@@ -116,6 +116,35 @@ export async function readBlocks(
   );
 }
 
+/**
+ * Earlier events of the same orders that stand in later blocks: space of a page that was left over can be filled later.
+ * Index: the partition's primary key.
+ */
+export async function readPredecessors(
+  client: pg.ClientBase,
+  stretch: Stretch,
+  orders: readonly { readonly merchant_id: string; readonly order_id: string; readonly version: number }[],
+  since: Snapshot,
+  until: Snapshot,
+): Promise<Row[]> {
+  return read(
+    client,
+    `select ${columns}
+     from unnest($1::uuid[], $2::uuid[], $3::int[]) as g(merchant_id, order_id, version)
+     join ${stretch.partition} e on e.merchant_id = g.merchant_id and e.order_id = g.order_id and e.version < g.version
+     where e.ctid >= $4::tid and not pg_visible_in_snapshot(e.xid::text::xid8, $5::pg_snapshot)
+       and pg_visible_in_snapshot(e.xid::text::xid8, $6::pg_snapshot)`,
+    [
+      orders.map((order) => order.merchant_id),
+      orders.map((order) => order.order_id),
+      orders.map((order) => order.version),
+      `(${stretch.toBlock},0)`,
+      since.text,
+      until.text,
+    ],
+  );
+}
+
 export interface Gap {
   readonly merchant_id: string;
   readonly order_id: string;

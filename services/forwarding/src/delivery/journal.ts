@@ -7,6 +7,7 @@ import {
   type Gap,
   readBlocks,
   readGaps,
+  readPredecessors,
   readSnapshot,
   readStretches,
   readWatermarks,
@@ -34,8 +35,11 @@ export interface Refill {
 }
 
 export interface Journal {
-  /** What is not visible in `since`; the order of one order's events is almost always ascending, not always. */
-  refill(since: Snapshot): Promise<Refill>;
+  /**
+   * What is not visible in `since`. `ascending`: each order's events in their order; without it almost always so, which is
+   * enough for a consumer that holds and asks.
+   */
+  refill(since: Snapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
   close(): Promise<void>;
@@ -83,7 +87,7 @@ export function openJournal({ source, connectionString, applicationName, generat
     }
   }
 
-  async function refill(since: Snapshot): Promise<Refill> {
+  async function refill(since: Snapshot, ascending: boolean): Promise<Refill> {
     return withClient(async (client) => {
       const watermarks = await readWatermarks(client);
       const { text, at } = await readSnapshot(client);
@@ -98,7 +102,7 @@ export function openJournal({ source, connectionString, applicationName, generat
         until,
         at,
         blocks: stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0),
-        pieces: () => pieces(stretches, since, until),
+        pieces: () => pieces(stretches, since, until, ascending),
         watermarks: watermarks.map(({ node, value }) => ({
           kind: 'watermark' as const,
           source,
@@ -110,7 +114,12 @@ export function openJournal({ source, connectionString, applicationName, generat
     });
   }
 
-  async function* pieces(stretches: readonly Stretch[], since: Snapshot, until: Snapshot): AsyncGenerator<Piece> {
+  async function* pieces(
+    stretches: readonly Stretch[],
+    since: Snapshot,
+    until: Snapshot,
+    ascending: boolean,
+  ): AsyncGenerator<Piece> {
     let left = stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0);
     let size = FIRST_BLOCKS;
     const runs = function* (): Generator<Stretch> {
@@ -122,26 +131,49 @@ export function openJournal({ source, connectionString, applicationName, generat
         }
     };
     const readRun = (run: Stretch) => {
-      const rows = withClient((client) => readBlocks(client, run, since, until));
-      rows.catch(() => undefined); // seen where it is awaited, unless the reader has left by then
-      return rows;
+      const events = withClient(async (client) => {
+        const found = (await readBlocks(client, run, since, until)).map((row) => rowOf(row).message);
+        return ascending ? inOrder(client, run, found, since, until) : found;
+      });
+      events.catch(() => undefined); // seen where it is awaited, unless the reader has left by then
+      return events;
     };
     const order = runs();
     let next = order.next();
     let reading = next.done ? undefined : readRun(next.value);
     while (reading !== undefined && !next.done) {
-      const rows = await reading;
+      const events = await reading;
       left -= next.value.toBlock - next.value.fromBlock;
       size =
-        rows.length < WANTED_ROWS / 2
+        events.length < WANTED_ROWS / 2
           ? Math.min(MOST_BLOCKS, size * 2)
-          : rows.length > WANTED_ROWS
+          : events.length > WANTED_ROWS
             ? FIRST_BLOCKS
             : size;
       next = order.next();
       reading = next.done ? undefined : readRun(next.value);
-      if (rows.length > 0) yield { events: rows.map((row) => rowOf(row).message), blocksLeft: left };
+      if (events.length > 0) yield { events, blocksLeft: left };
     }
+  }
+
+  /** Sorted by order and version, with what must come before and stands in later blocks. */
+  async function inOrder(
+    client: pg.PoolClient,
+    run: Stretch,
+    found: readonly OutgoingEvent[],
+    since: Snapshot,
+    until: Snapshot,
+  ): Promise<OutgoingEvent[]> {
+    const first = new Map<string, OutgoingEvent>();
+    for (const event of found) {
+      const known = first.get(event.order_id);
+      if (known === undefined || event.version < known.version) first.set(event.order_id, event);
+    }
+    const late = [...first.values()].filter((event) => event.version > 1);
+    const before = late.length === 0 ? [] : await readPredecessors(client, run, late, since, until);
+    return [...before.map((row) => rowOf(row).message), ...found].sort(
+      (a, b) => (a.order_id < b.order_id ? -1 : a.order_id > b.order_id ? 1 : 0) || a.version - b.version,
+    );
   }
 
   return {

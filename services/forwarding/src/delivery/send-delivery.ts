@@ -9,10 +9,12 @@ export interface Subscriber {
   readonly name: string;
   readonly url: string;
   readonly token: string;
+  /** kafka: it consumes the topic, and is delivered to directly only while Kafka does not serve. */
+  readonly route: 'direct' | 'kafka';
 }
 
 export interface Sender {
-  /** Resolves to the subscriber's reply. Rejects with DeliveryFailed: it may have been applied; sending it again is safe. */
+  /** One after the other. Resolves to the subscriber's reply. Rejects with DeliveryFailed: it may have been applied; sending it again is safe. */
   send(messages: readonly OutgoingMessage[]): Promise<DeliveryReply>;
   close(): Promise<void>;
 }
@@ -45,21 +47,29 @@ export function openSender({ name, url, token }: Subscriber): Sender {
   const writer = openBodyWriter();
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const path = `${new URL(url).pathname.replace(/\/$/, '')}/deliveries`;
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function post(messages: readonly OutgoingMessage[]): Promise<DeliveryReply> {
+    const body = writer.write(messages);
+    try {
+      const answer = await pool.request({ method: 'POST', path, headers, body });
+      const text = await answer.body.text();
+      if (answer.statusCode !== 200)
+        throw new DeliveryFailed(`${name} answered ${answer.statusCode}: ${text.slice(0, SHOWN_CHARACTERS)}`, false);
+      return deliveryReplySchema.parse(JSON.parse(text));
+    } catch (error) {
+      if (error instanceof DeliveryFailed) throw error;
+      const why = error instanceof Error ? error.message || error.name : String(error);
+      throw new DeliveryFailed(`${name}: ${why}`, /timeout/i.test(why), error);
+    }
+  }
+
   return {
-    send: async (messages) => {
+    send: (messages) => {
       refuseInTransaction(`delivery to ${name}`);
-      const body = writer.write(messages);
-      try {
-        const answer = await pool.request({ method: 'POST', path, headers, body });
-        const text = await answer.body.text();
-        if (answer.statusCode !== 200)
-          throw new DeliveryFailed(`${name} answered ${answer.statusCode}: ${text.slice(0, SHOWN_CHARACTERS)}`, false);
-        return deliveryReplySchema.parse(JSON.parse(text));
-      } catch (error) {
-        if (error instanceof DeliveryFailed) throw error;
-        const why = error instanceof Error ? error.message || error.name : String(error);
-        throw new DeliveryFailed(`${name}: ${why}`, /timeout/i.test(why), error);
-      }
+      const turn = last.then(() => post(messages));
+      last = turn.catch(() => undefined); // its own caller is told
+      return turn;
     },
     close: () => pool.destroy(),
   };

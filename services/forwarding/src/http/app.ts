@@ -2,7 +2,9 @@
 import type { Knex } from '@ballast/database';
 import { type App, createApp } from '@ballast/http';
 import { type Logger, type Metrics, registerOperational } from '@ballast/telemetry';
+import type { Subscriber } from '../delivery/send-delivery.ts';
 import type { Forwarding } from '../forward-source.ts';
+import { registerGapRoute } from './gap-route.ts';
 import { registerSubscriberRoutes } from './subscriber-routes.ts';
 
 export interface InternalFace {
@@ -11,9 +13,17 @@ export interface InternalFace {
   readonly metrics: Metrics;
   readonly adminToken: string;
   readonly sources: readonly Forwarding[];
+  readonly subscribers: readonly Subscriber[];
 }
 
-export async function buildInternalFace({ knex, logger, metrics, adminToken, sources }: InternalFace): Promise<App> {
+export async function buildInternalFace({
+  knex,
+  logger,
+  metrics,
+  adminToken,
+  sources,
+  subscribers,
+}: InternalFace): Promise<App> {
   const app = await createApp({ service: 'forwarding', logger, metrics });
   // Its own database only: a source or a subscriber that is away is no reason to restart this process.
   const ready = async () => {
@@ -21,5 +31,6 @@ export async function buildInternalFace({ knex, logger, metrics, adminToken, sou
   };
   registerOperational(app, { registry: metrics.registry, ready });
   registerSubscriberRoutes(app, { knex, adminToken, sources });
+  registerGapRoute(app, { sources, subscribers });
   return app;
 }

@@ -16,8 +16,8 @@ export interface SubscriberRoutes {
 const feedSchema = z.object({
   source: z.string(),
   subscriber: z.string(),
-  state: z.enum(['live', 'catching_up', 'failing', 'paused', 'disabled']),
-  route: z.literal('direct'),
+  state: z.enum(['live', 'catching_up', 'failing', 'paused', 'disabled', 'standing_by']),
+  route: z.enum(['direct', 'kafka']),
   reading: z.enum(['log', 'journal']),
   lag_seconds: z.number(),
   pending_events: z.int(),
@@ -35,6 +35,7 @@ const sourceSchema = z.object({
   state: z.enum(['connecting', 'standby', 'leading', 'misconfigured', 'waiting']),
   since: z.string(),
   reason: z.string().nullable(),
+  route: z.enum(['kafka', 'direct', 'catch_up']),
   received_events: z.int(),
   tail_events: z.int(),
   retained_bytes: z.number().nullable(),

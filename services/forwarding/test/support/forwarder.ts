@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@ballast/database/embedded';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
+import type { KafkaConnection } from '@ballast/events/kafka';
 import type { TestSource } from './source.ts';
 import type { TestSubscriber } from './subscriber.ts';
 
@@ -27,6 +28,7 @@ export interface FeedSeen {
 
 export interface SourceSeen {
   readonly state: string;
+  readonly route: string;
   readonly reason: string | null;
   readonly retained_bytes: number | null;
 }
@@ -54,11 +56,11 @@ export interface ForwarderOptions {
   readonly instance?: string;
   /** Of another forwarder that is to be a standby of. */
   readonly databaseUrl?: string;
-  readonly publication?: string;
+  readonly kafka?: KafkaConnection;
 }
 
 export async function startForwarder(options: ForwarderOptions): Promise<RunningForwarder> {
-  const { source, subscribers, instance = 'forwarding-1', publication = 'ballast_journal' } = options;
+  const { source, subscribers, instance = 'forwarding-1', kafka } = options;
   const directory = mkdtempSync(join(tmpdir(), 'ballast-forwarding-'));
   const own = options.databaseUrl === undefined ? await freshDatabase('forwarding') : undefined;
   const databaseUrl = options.databaseUrl ?? own?.url ?? '';
@@ -71,8 +73,14 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
       instance,
       internal: { host: '127.0.0.1', port },
       database_url: databaseUrl,
-      sources: [{ name: 'collection', database_url: source.url, slot: source.slot, publication }],
-      subscribers: subscribers.map(({ name, url, token }) => ({ name, url, token })),
+      sources: [{ name: 'collection', database_url: source.url, slot: source.slot, publication: 'ballast_journal' }],
+      subscribers: subscribers.map(({ name, url, token }) => ({
+        name,
+        url,
+        token,
+        route: kafka === undefined ? 'direct' : 'kafka',
+      })),
+      ...(kafka === undefined ? {} : { kafka }),
       admin_token: ADMIN_TOKEN,
     }),
   );

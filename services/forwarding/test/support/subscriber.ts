@@ -5,11 +5,13 @@ import { type Knex, openDatabase } from '@ballast/database';
 import { freePort } from '@ballast/database/embedded';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
 import { migrateConsumer, openConsumer, registerDirectReceiver } from '@ballast/events';
+import { ensureTopics, type KafkaConnection, type KafkaConsumer, openKafkaConsumer } from '@ballast/events/kafka';
 import { type App, createApp } from '@ballast/http';
 import { createLogger } from '@ballast/telemetry';
 import type { TestSource } from './source.ts';
 
 const COMPLETE_LIMIT_MS = 30_000;
+const JOIN_LIMIT_MS = 60_000;
 
 export interface TestSubscriber {
   readonly name: string;
@@ -20,6 +22,8 @@ export interface TestSubscriber {
   beforeApply: (events: readonly OrderEvent[]) => Promise<void>;
   /** In the order they came. */
   readonly watermarks: { value: string; events: number }[];
+  /** Consumes the topic too, and asks the forwarder for what is missing. */
+  readTopic(connection: KafkaConnection, forwarder: { readonly internalUrl: string }): Promise<void>;
   up(): Promise<void>;
   /** Its connections are cut in the middle of whatever they do. */
   down(): Promise<void>;
@@ -62,6 +66,7 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     },
   });
   let app: App | undefined;
+  let reading: KafkaConsumer | undefined;
 
   const countOf = async (on: Knex) => {
     const { rows } = await on.raw<{ rows: { count: number }[] }>('select count(*)::int as count from effect');
@@ -75,6 +80,26 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     knex,
     beforeApply: async () => undefined,
     watermarks: [],
+    readTopic: async (connection, { internalUrl }) => {
+      await ensureTopics(connection, silent);
+      const open = () =>
+        openKafkaConsumer({
+          connection,
+          logger: silent,
+          group: `ballast.${name}`,
+          deliver: (messages) => consumer.deliver(messages),
+          askForGaps: async (gaps) => {
+            const reply = await fetch(`${internalUrl}/subscribers/${name}/gaps`, {
+              method: 'POST',
+              headers: { authorization: `Bearer ${subscriber.token}`, 'content-type': 'application/json' },
+              body: JSON.stringify({ gaps }),
+            });
+            if (!reply.ok) throw new Error(`asking for gaps: ${reply.status}`);
+          },
+        });
+      // A broker just started may not have its group coordinator yet.
+      reading = await waitFor('the group to be joined', () => open().catch(() => undefined), JOIN_LIMIT_MS);
+    },
     up: async () => {
       app = await createApp({ service: name, logger: silent });
       registerDirectReceiver(app, { consumer, token: subscriber.token });
@@ -111,6 +136,7 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       return differences;
     },
     close: async () => {
+      await reading?.close();
       await subscriber.down();
       await knex.destroy();
       await database.drop();

@@ -1,0 +1,59 @@
+// With a real broker. A machine without Java or Maven skips, with the reason; CI does not.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { waitFor } from '@ballast/database/testing';
+import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type RunningForwarder, startForwarder } from './support/forwarder.ts';
+import { startSource } from './support/source.ts';
+import { started } from './support/started.ts';
+import { startSubscriber } from './support/subscriber.ts';
+import { wrongOrders } from './support/topic.ts';
+
+const missing = missingForKafka();
+const required = process.env['CI'] === 'true';
+const directory = mkdtempSync(join(tmpdir(), 'ballast-route-'));
+
+describe.skipIf(missing !== undefined && !required)(`the route machine (${missing ?? 'with a real Kafka'})`, () => {
+  let kafka: RunningKafka;
+
+  beforeAll(async () => {
+    kafka = await startKafka({ dataDir: directory, brokers: 1 });
+  }, 120_000);
+
+  afterAll(async () => {
+    await kafka.kill(0);
+    rmSync(directory, { recursive: true });
+  });
+
+  const route = async (forwarder: RunningForwarder) => (await forwarder.list()).sources[0]?.route;
+
+  test('Kafka dies under load: the direct route takes over, the topic is caught up, and every way is complete', async () => {
+    const source = await started(startSource('route'));
+    const subscriber = await started(startSubscriber('query'));
+    const forwarder = await started(startForwarder({ source, subscribers: [subscriber], kafka: kafka.connection() }));
+    await subscriber.readTopic(kafka.connection(), forwarder);
+    await source.write(500);
+    await waitFor('the route to be kafka', async () => (await route(forwarder)) === 'kafka', 30_000);
+    const load = source.load(400);
+    const before = await subscriber.count();
+    await waitFor('events by Kafka', async () => (await subscriber.count()) > before + 400, 20_000);
+
+    await kafka.kill(0);
+    await waitFor('the route to be direct', async () => (await route(forwarder)) === 'direct', 20_000);
+    const then = await subscriber.count();
+    await waitFor('deliveries to go on', async () => (await subscriber.count()) > then + 800, 20_000);
+
+    await kafka.restart(0);
+    await waitFor('the route to be kafka again', async () => (await route(forwarder)) === 'kafka', 60_000);
+    await load.stop();
+    await subscriber.complete(source);
+    expect(await subscriber.differences(source)).toEqual([]);
+    await waitFor(
+      'the topic to be complete',
+      async () => (await wrongOrders(kafka.connection(), source)).length === 0,
+      30_000,
+    );
+  }, 180_000);
+});
