@@ -31,11 +31,13 @@ const JITTER_MS = 2;
 
 test.each([50, 200])('a pace of %d/s is that pace: no window holds more, no turn is lost', async (perSecond) => {
   const times = await turns(perSecond, perSecond * 3, 2_000);
+  let worst = 0;
   for (let from = 0; from < times.length; from++)
     for (let to = from; to < times.length; to++) {
       const lengthMs = (times[to] ?? 0) - (times[from] ?? 0) + JITTER_MS;
-      expect(to - from + 1).toBeLessThanOrEqual(1 + (lengthMs * perSecond) / 1_000);
+      worst = Math.max(worst, to - from + 1 - (1 + (lengthMs * perSecond) / 1_000));
     }
+  expect(worst).toBeLessThanOrEqual(0);
   expect(times.length).toBeGreaterThanOrEqual(perSecond * 2 * 0.99);
 });
 
