@@ -35,15 +35,18 @@ export async function testKafka(
 ): Promise<TestKafka> {
   const dataDir = mkdtempSync(join(tmpdir(), 'ballast-kafka-'));
   const kafka = await startKafka({ dataDir, ...options });
-  started(kafka.ports);
-  await ensureTopics(kafka.connection(), quiet);
-  return {
-    ...kafka,
-    remove: async () => {
-      await Promise.all(kafka.ports.map((_, node) => kafka.kill(node)));
-      rmSync(dataDir, { recursive: true, force: true });
-    },
+  const remove = async () => {
+    await Promise.all(kafka.ports.map((_, node) => kafka.kill(node)));
+    rmSync(dataDir, { recursive: true, force: true });
   };
+  started(kafka.ports);
+  try {
+    await ensureTopics(kafka.connection(), quiet);
+  } catch (error) {
+    await remove(); // nobody else knows of it yet
+    throw error;
+  }
+  return { ...kafka, remove };
 }
 
 export interface StoredRecord {
