@@ -40,8 +40,6 @@ const SLOW_BANK_MS = 600;
 /** Nothing new came to an armed step for this long: whoever would come has come. */
 const QUIET_MS = 900;
 const LONGEST_WAIT_MS = 15_000;
-/** A void this long after its payment finds it processing wherever the bank is slow or silent. */
-const BESIDE_MS = 400;
 /** The terminals' deadline and the grace of patches.ts. */
 const APPROVE_UNTIL_MS = 3_500;
 
@@ -75,11 +73,18 @@ function voidAll(_scene: Scene, tills: readonly Till[]): Promise<unknown> {
       if (till.habit !== 'voids') return till.pay();
       if (index % 3 === 0) await till.void();
       const paying = till.pay();
-      if (index % 3 === 1) await Promise.all([paying, pause(BESIDE_MS).then(() => till.void())]);
+      if (index % 3 === 1) await Promise.all([paying, voidBeside(till)]);
       else if ((await paying) !== null) await till.void();
       return paying;
     }),
   );
+}
+
+/** As soon as the payment is there: it is processing then wherever the bank is slow or silent. */
+async function voidBeside(till: Till): Promise<void> {
+  const limit = performance.now() + LONGEST_WAIT_MS;
+  while ((await till.look())?.status === 404 && performance.now() < limit) await pause(20);
+  await till.void();
 }
 
 async function nothingDies(scene: Scene, tills: readonly Till[]): Promise<void> {

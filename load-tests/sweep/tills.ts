@@ -1,5 +1,6 @@
 // The terminals of a scenario: one payment per bank and habit. Everything they saw goes into a history for the checker.
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Reply, SignedRequest } from '../../scripts/system/terminal.ts';
 import { type Operation, openHistory, resultOf } from '../checker/history.ts';
 import { cardOf, type SweptBank, sweptBanks } from './behaviours.ts';
@@ -15,7 +16,7 @@ export interface Till {
   readonly number: { readonly batch_number: string; readonly trace_number: string };
   /** The first sending; null: the connection was cut. */
   pay(): Promise<Reply | null>;
-  /** As often as it takes for a final answer (retries), or for the void to be acknowledged (voids). */
+  /** As often as it takes for a final answer (retries), or until a void is acknowledged (voids), and then no more. */
   insist(): Promise<void>;
   void(): Promise<Reply | null>;
   look(): Promise<Reply | null>;
@@ -54,6 +55,7 @@ export function openTills(scene: Scene, banks: readonly SweptBank[]): { tills: T
     const voidBody = JSON.stringify({ ...number, transaction_time: new Date().toISOString(), reason: 'other' });
     const cancel = scene.terminal.sign('POST', '/v1/voids', voidBody, { ...options, idempotencyKey: randomUUID() });
     let voided = false;
+    let acknowledged = false;
 
     async function send(kind: Operation['kind'], signed: SignedRequest): Promise<Reply | null> {
       const reply = await scene.terminal.send(signed).catch(() => null); // cut: unknown
@@ -75,9 +77,12 @@ export function openTills(scene: Scene, banks: readonly SweptBank[]): { tills: T
     }
 
     const pay = () => send('payment', payment);
-    const sendVoid = () => {
+    const sendVoid = async () => {
       voided = true;
-      return send('void', cancel);
+      const reply = await send('void', cancel);
+      // 409 also says that the order is moving: then the same void is sent again.
+      acknowledged ||= reply !== null && (reply.status < 300 || reply.json['code'] === 'not_voidable');
+      return reply;
     };
     return {
       bank,
@@ -88,11 +93,10 @@ export function openTills(scene: Scene, banks: readonly SweptBank[]): { tills: T
       insist: async () => {
         if (habit === 'silent') return;
         const until = performance.now() + INSIST_MS;
-        while (performance.now() < until) {
-          const reply = habit === 'retries' ? await pay() : await sendVoid();
-          const status = reply?.status ?? 0;
-          if (habit === 'retries' ? status === 201 : status === 200 || status === 202 || status === 409) return;
-          await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        for (let ended = acknowledged; !ended && performance.now() < until; ) {
+          if (habit === 'retries') ended = (await pay())?.status === 201;
+          else if (await sendVoid()) ended = acknowledged;
+          if (!ended) await pause(PAUSE_MS);
         }
       },
       look: () => {
