@@ -40,11 +40,15 @@ create table consumer_parked (
   primary key (order_id, source, version, generation)
 );
 
--- Everything decided on `node` before `value` was applied, held or parked before this row moved there.
+-- How far each way that watermarks come on has got. The direct route is one stream with everything in it; a topic is as
+-- many streams as it has partitions, and proves something for all orders only up to the least of them.
 create table consumer_watermark (
   source text not null,
   node text not null,
+  stream text not null,
+  -- Of how many streams this is one.
+  streams integer not null check (streams >= 1),
   generation integer not null,
   value timestamptz not null,
-  primary key (source, node)
+  primary key (source, node, stream)
 );

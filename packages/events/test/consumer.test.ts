@@ -2,7 +2,7 @@ import type { OrderEvent, Watermark } from '@ballast/contracts';
 import { type Knex, openDatabase } from '@ballast/database';
 import { freshDatabase, type TestDatabase } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Consumer, type ConsumerOptions, migrateConsumer, openConsumer } from '../src/index.ts';
+import { type Consumer, type ConsumerOptions, migrateConsumer, openConsumer, readWatermarks } from '../src/index.ts';
 import { merchantId, newOrderId, orderEvent } from './support/events.ts';
 
 let database: TestDatabase;
@@ -211,16 +211,29 @@ test('a watermark is passed on after the events before it, and never backwards',
       seen.push(`${mark.value} after ${rows[0].count}`);
     },
   });
-  await consumer.deliver([
-    orderEvent(order, 1),
-    watermark('2026-11-24T20:00:01Z'),
-    orderEvent(order, 2),
-    watermark('2026-11-24T20:00:02Z'),
-  ]);
-  await consumer.deliver([watermark('2026-11-24T20:00:01Z')]);
-  await consumer.deliver([watermark('2026-11-24T19:00:00Z', 2)]);
-  await consumer.deliver([watermark('2026-11-24T21:00:00Z', 1)]);
-  expect(seen).toEqual(['2026-11-24T20:00:02Z after 2', '2026-11-24T19:00:00Z after 2']);
+  const [first, second] = ['2026-11-24T20:00:01.000000Z', '2026-11-24T20:00:02.000000Z'];
+  await consumer.deliver([orderEvent(order, 1), watermark(first), orderEvent(order, 2), watermark(second)]);
+  await consumer.deliver([watermark(first)]);
+  await consumer.deliver([watermark('2026-11-24T19:00:00.000000Z', 2)]);
+  await consumer.deliver([watermark('2026-11-24T21:00:00.000000Z', 1)]);
+  expect(seen).toEqual([`${second} after 2`, '2026-11-24T19:00:00.000000Z after 2']);
+});
+
+test('a topic proves only as much as the partition that is furthest behind', async () => {
+  const consumer = open();
+  const at = (second: number) => watermark(`2026-11-24T20:00:0${second}.000000Z`);
+  const known = async () => (await readWatermarks(knex)).map((mark) => mark.value.slice(17, 19));
+  await consumer.deliver([at(5)], { name: 'orders/0', of: 3 });
+  await consumer.deliver([at(7)], { name: 'orders/1', of: 3 });
+  expect(await known()).toEqual([]);
+  await consumer.deliver([at(4)], { name: 'orders/2', of: 3 });
+  expect(await known()).toEqual(['04']);
+  await consumer.deliver([at(9)], { name: 'orders/2', of: 3 });
+  expect(await known()).toEqual(['05']);
+  await consumer.deliver([at(6)]); // the direct route has everything
+  expect(await known()).toEqual(['06']);
+  await consumer.deliver([{ ...at(1), generation: 2 }], { name: 'orders/0', of: 3 });
+  expect(await known()).toEqual([]);
 });
 
 test('what is held is bounded; beyond it the order asks for everything after its last event', async () => {

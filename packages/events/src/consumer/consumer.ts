@@ -23,6 +23,8 @@ import {
   moveWatermarks,
   readOpenGaps,
   readPositions,
+  readWatermarks,
+  type Stream,
 } from './positions.sql.ts';
 import { readMessages } from './read-messages.ts';
 import {
@@ -52,16 +54,16 @@ export interface ConsumerOptions {
   apply(trx: Knex.Transaction, events: readonly OrderEvent[]): Promise<void>;
   /** Takes back what a replaced generation had issued; called before `apply` in the same transaction. */
   reconcile?(trx: Knex.Transaction, forks: readonly Fork[]): Promise<void>;
-  /** Everything decided before its value was applied, held or parked; in the transaction that stores it. */
+  /** Moved: everything decided before its value was applied, held or parked. In the transaction that stores it. */
   onWatermark?(trx: Knex.Transaction, watermark: Watermark): Promise<void>;
 }
 
 export interface Consumer {
   /**
-   * Both routes call it, with messages in the order of the log. Deliveries run one after the other. Rejects with a
+   * Both routes call it, with messages in the order of the log; a topic's reader names the partition. Deliveries run one after the other. Rejects with a
    * Problem when the messages are to be sent again (`database_unavailable`, `overloaded`) or can never be read.
    */
-  deliver(messages: readonly unknown[]): Promise<DeliveryReply>;
+  deliver(messages: readonly unknown[], stream?: Stream): Promise<DeliveryReply>;
   parked(limit: number): Promise<ParkedEvent[]>;
   /** Tries an order's parked events again, and what is held behind them. */
   retryParked(orderId: string): Promise<DeliveryReply>;
@@ -77,6 +79,7 @@ const MAX_PARKED = 1_000;
 /** What one reply reports; the rest is reported with the next. */
 const MAX_GAPS = 1_000;
 const TRIES = 5;
+const DIRECT: Stream = { name: 'direct', of: 1 };
 
 class NoReconcile extends Error {}
 
@@ -98,12 +101,12 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     return turn;
   }
 
-  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
+  async function deliver(messages: readonly unknown[], stream: Stream): Promise<DeliveryReply> {
     const { events, unreadable, watermarks } = readMessages(messages);
     const counts: Counts = { applied: 0, repeated: 0, held: 0, parked: 0 };
     try {
       if (events.length > 0) await applyOrHalve(events, unreadable, counts);
-      if (watermarks.length > 0) await passWatermarks(watermarks);
+      if (watermarks.length > 0) await passWatermarks(watermarks, stream);
       const look = counts.held > 0 || watermarks.length > 0;
       return { ...counts, gaps: look ? await readOpenGaps(knex, MAX_GAPS) : [] };
     } catch (error) {
@@ -243,25 +246,34 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     );
   }
 
-  function passWatermarks(watermarks: readonly Watermark[]): Promise<void> {
+  function passWatermarks(watermarks: readonly Watermark[], stream: Stream): Promise<void> {
     return withTransaction(knex, `${name} watermark`, async (trx) => {
-      const moved = await moveWatermarks(trx, watermarks);
-      for (const watermark of moved) await options.onWatermark?.(trx, watermark);
+      const before = new Map((await readWatermarks(trx)).map((mark) => [nodeKey(mark), mark]));
+      await moveWatermarks(trx, watermarks, stream);
+      for (const mark of await readWatermarks(trx)) {
+        const last = before.get(nodeKey(mark));
+        const moved = last === undefined || mark.generation > last.generation || mark.value > last.value;
+        if (moved) await options.onWatermark?.(trx, mark);
+      }
     });
   }
 
   async function retryParked(orderId: string): Promise<DeliveryReply> {
     const events = await withTransaction(knex, `${name} retry`, (trx) => openParked(trx, orderId));
-    return deliver(events);
+    return deliver(events, DIRECT);
   }
 
   return {
-    deliver: (messages) => inTurn(() => deliver(messages)),
+    deliver: (messages, stream = DIRECT) => inTurn(() => deliver(messages, stream)),
     parked: (limit) => readParked(knex, limit),
     retryParked: (orderId) => inTurn(() => retryParked(orderId)),
     forgetEverything,
     forgetOrdersBefore: (firstKept) => forgetOrdersBefore(knex, firstKept),
   };
+}
+
+function nodeKey({ source, node }: Watermark): string {
+  return `${source} ${node}`;
 }
 
 function ordersWithGap(events: readonly OrderEvent[], positions: ReadonlyMap<string, Position>): OrderEvent[] {

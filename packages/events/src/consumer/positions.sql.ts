@@ -127,24 +127,56 @@ export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]
   return rows;
 }
 
-/** Never backwards; an older generation's says nothing. Resolves to those that moved. */
-export async function moveWatermarks(trx: Knex.Transaction, watermarks: readonly Watermark[]): Promise<Watermark[]> {
-  const { rows } = await trx.raw<{ rows: { source: string; node: string }[] }>(
-    `insert into consumer_watermark as w (source, node, generation, value)
-     select source, node, generation, value
+/** The way that messages come on: one partition of a topic, or the direct route. */
+export interface Stream {
+  readonly name: string;
+  /** Of how many together everything comes; 1: this one has everything. */
+  readonly of: number;
+}
+
+/** Never backwards; an older generation's says nothing. */
+export async function moveWatermarks(
+  trx: Knex.Transaction,
+  watermarks: readonly Watermark[],
+  stream: Stream,
+): Promise<void> {
+  await trx.raw(
+    `insert into consumer_watermark as w (source, node, stream, streams, generation, value)
+     select source, node, ?, ?, generation, value
      from unnest(?::text[], ?::text[], ?::int[], ?::timestamptz[]) as t(source, node, generation, value)
-     on conflict (source, node) do update set generation = excluded.generation, value = excluded.value
-     where (excluded.generation = w.generation and excluded.value > w.value) or excluded.generation > w.generation
-     returning source, node`,
+     on conflict (source, node, stream) do update
+       set streams = excluded.streams, generation = excluded.generation, value = excluded.value
+     where (excluded.generation = w.generation and excluded.value > w.value) or excluded.generation > w.generation`,
     [
+      stream.name,
+      stream.of,
       watermarks.map((mark) => mark.source),
       watermarks.map((mark) => mark.node),
       watermarks.map((mark) => mark.generation),
       watermarks.map((mark) => mark.value),
     ],
   );
-  const moved = new Set(rows.map((row) => `${row.source} ${row.node}`));
-  return watermarks.filter((mark) => moved.has(`${mark.source} ${mark.node}`));
+}
+
+/**
+ * What holds for every order of each node, on whichever route it got furthest: the least of a route's streams, once all
+ * of them have one of the newest generation.
+ */
+export async function readWatermarks(knex: Knex): Promise<Watermark[]> {
+  const { rows } = await knex.raw<{ rows: { source: string; node: string; generation: number; value: string }[] }>(
+    `select source, node, generation, to_char(max(value) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as value
+     from (
+       select source, node, generation, min(value) as value
+       from (
+         select *, max(generation) over (partition by source, node) as newest from consumer_watermark
+       ) w
+       where generation = newest
+       group by source, node, generation, streams having count(*) = streams
+     ) complete
+     group by source, node, generation
+     order by source, node`,
+  );
+  return rows.map((row) => ({ kind: 'watermark', ...row }));
 }
 
 /** Forgets everything, for a rebuild from zero, in the transaction that empties the read model. */
