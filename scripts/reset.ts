@@ -2,6 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { CannotRun } from './system/cannot-run.ts';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
 import { layoutOf, serverNames } from './system/layout.ts';
 import { holderOf, takeLock } from './system/lock.ts';
@@ -43,7 +44,7 @@ await runCommand(async () => {
     const started = performance.now();
     for (let waited = 0; holderOf(layout) !== undefined; waited = performance.now() - started) {
       if (waited > STOP_LIMIT_MS)
-        throw new Error(`The launcher (pid ${holder.pid}) does not stop. End it, then try again.`);
+        throw new CannotRun(`The launcher (pid ${holder.pid}) does not stop. End it, then try again.`);
       if (Math.floor(waited / SAY_MS) > Math.floor((waited - POLL_MS) / SAY_MS)) say('  … still stopping');
       await pause(POLL_MS);
     }

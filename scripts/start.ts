@@ -1,5 +1,6 @@
 // `npm start`: the whole system in the foreground, until Ctrl-C. A second start finds the first.
 import { setTimeout as pause } from 'node:timers/promises';
+import { CannotRun } from './system/cannot-run.ts';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
 import { layoutOf } from './system/layout.ts';
 import { AlreadyRunning, holderOf } from './system/lock.ts';
@@ -70,8 +71,8 @@ async function runOfTheOther(dataDir: string): Promise<RunFile> {
       if (!(error instanceof NotRunning)) throw error;
     }
     const now = performance.now();
-    if (holderOf(layoutOf(dataDir)) === undefined) throw new Error('The other start ended. Try again.');
-    if (now - started > OTHER_START_LIMIT_MS) throw new Error('The other start does not get ready; stop it first.');
+    if (holderOf(layoutOf(dataDir)) === undefined) throw new CannotRun('The other start ended. Try again.');
+    if (now - started > OTHER_START_LIMIT_MS) throw new CannotRun('The other start does not get ready; stop it first.');
     if (now - saidAt > OTHER_START_SAY_MS) {
       saidAt = now;
       say('  … it is still starting; waiting for it');

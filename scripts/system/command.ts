@@ -1,9 +1,7 @@
 // What every command of this folder does the same way: its options, its exit code, its sentence when it cannot run.
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import { CannotRun } from './cannot-run.ts';
 import { defaultDataDir } from './layout.ts';
-import { AlreadyRunning } from './lock.ts';
-import { NotRunning } from './run-file.ts';
-import { StepFailed } from './steps.ts';
 
 export const exitCode = { done: 0, checkFailed: 1, usedWrongly: 2, couldNotRun: 3 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
@@ -46,12 +44,13 @@ const sentences: Readonly<Record<string, string>> = {
   UND_ERR_SOCKET: 'The connection broke before an answer came. See what is wrong with: npm run doctor',
   ENOSPC: 'The disk is full. Free some space and try again.',
   EACCES: 'This user may not write there. Choose another place with --data DIR.',
+  EROFS: 'Nobody may write there. Choose another place with --data DIR.',
+  ENOTDIR: 'That is no folder. Choose another place with --data DIR.',
 };
 
 function sentenceOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (error instanceof UsedWrongly || error instanceof NotRunning) return error.message;
-  if (error instanceof StepFailed || error instanceof AlreadyRunning) return error.message;
+  if (error instanceof UsedWrongly || error instanceof CannotRun) return error.message;
   const known = sentences[(error as NodeJS.ErrnoException).code ?? ''];
   return known === undefined ? (error.stack ?? error.message) : `${known} (${error.message})`;
 }

@@ -2,6 +2,7 @@
 import { linkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { z } from 'zod';
+import { CannotRun } from './cannot-run.ts';
 import type { Layout } from './layout.ts';
 import { identityOf } from './processes.ts';
 import { readIfThere } from './run-file.ts';
@@ -13,12 +14,11 @@ export type Holder = z.infer<typeof holderSchema>;
 const SETTLE_MS = 50;
 
 /** Another live process runs this data folder, or is starting it. */
-export class AlreadyRunning extends Error {
+export class AlreadyRunning extends CannotRun {
   readonly holder: Holder;
 
   constructor(layout: Layout, holder: Holder) {
     super(`Ballast runs in ${layout.root} already (launcher pid ${holder.pid}).`);
-    this.name = 'AlreadyRunning';
     this.holder = holder;
   }
 }

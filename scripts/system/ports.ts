@@ -2,6 +2,7 @@
 // killed and comes back would sometimes find its own port in a client's hands.
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
+import { CannotRun } from './cannot-run.ts';
 
 const LOWEST = 12_000;
 const HIGHEST = 32_000;
@@ -22,5 +23,5 @@ export async function pickPort(taken: ReadonlySet<number>): Promise<number> {
     const port = randomInt(LOWEST, HIGHEST);
     if (!taken.has(port) && (await isFree(port))) return port;
   }
-  throw new Error(`No free port found between ${LOWEST} and ${HIGHEST} on 127.0.0.1.`);
+  throw new CannotRun(`No free port found between ${LOWEST} and ${HIGHEST} on 127.0.0.1.`);
 }

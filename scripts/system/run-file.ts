@@ -1,6 +1,7 @@
 // `.ballast/run.json`: a running system describes itself. Scripts, tests and benchmarks read it, never a guess.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
+import { CannotRun } from './cannot-run.ts';
 import { type Layout, layoutOf } from './layout.ts';
 
 const pid = z.int().min(2);
@@ -52,10 +53,9 @@ export type MerchantCredentials = z.infer<typeof merchantSchema>;
 export type TerminalCredentials = z.infer<typeof terminalSchema>;
 
 /** Nothing runs there, or what runs is not started yet. */
-export class NotRunning extends Error {
+export class NotRunning extends CannotRun {
   constructor(dataDir: string) {
     super(`Nothing is running in ${dataDir}. Start it with: npm start`);
-    this.name = 'NotRunning';
   }
 }
 
@@ -81,7 +81,7 @@ export function removeRunFile(layout: Layout): void {
 /** The service's entry; throws a sentence when it was not started. */
 export function serviceOf<N extends keyof RunFile['services']>(run: RunFile, name: N) {
   const service = run.services[name];
-  if (service === undefined) throw new Error(`${name} was not started in ${run.data_dir}`);
+  if (service === undefined) throw new CannotRun(`${name} was not started in ${run.data_dir}`);
   return service as NonNullable<RunFile['services'][N]>;
 }
 

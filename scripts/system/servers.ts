@@ -43,22 +43,25 @@ export async function keepServer({ name, layout, port, say, onStart }: KeptServe
   };
   let server = await startServer(options);
   let wanted = true;
-  let starting = false;
+  /** A start under way: whoever ends the server waits for it, or it would come up afterwards. */
+  let starting: Promise<void> | undefined;
   for (const database of databasesOf[name]) await server.createDatabase(database);
 
-  async function start(): Promise<void> {
+  function start(): Promise<void> {
     wanted = true;
-    starting = true;
-    try {
-      server = await startServer(options);
-      onStart();
-    } finally {
-      starting = false;
-    }
+    starting ??= startServer(options)
+      .then((started) => {
+        server = started;
+        onStart();
+      })
+      .finally(() => {
+        starting = undefined;
+      });
+    return starting;
   }
 
   const watch = setInterval(() => {
-    if (!wanted || starting || identityOf(server.pid) !== undefined) return;
+    if (!wanted || starting !== undefined || identityOf(server.pid) !== undefined) return;
     say(`PostgreSQL (${name}) died; starting it again. Its log: ${options.logFile}`);
     start().then(
       () => say(`PostgreSQL (${name}) is back`),
@@ -69,6 +72,7 @@ export async function keepServer({ name, layout, port, say, onStart }: KeptServe
 
   async function end(): Promise<void> {
     wanted = false;
+    await starting?.catch(() => undefined); // said by whoever started it; there is nothing to end then
     await server.stop();
   }
 

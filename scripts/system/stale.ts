@@ -2,6 +2,7 @@
 // PostgreSQL is adopted by `startServer`, which knows its own.
 import { setTimeout as pause } from 'node:timers/promises';
 import { reachableDataDir, runAs } from '@ballast/database/embedded';
+import { CannotRun } from './cannot-run.ts';
 import { type Layout, type ProcessName, type serverNames, serviceNames } from './layout.ts';
 import { endProcess, processesBelow, processesNaming, signalIfThere } from './processes.ts';
 
@@ -42,7 +43,7 @@ export async function endStalePostgres(layout: Layout, name: (typeof serverNames
       await pause(POLL_MS);
     }
   }
-  throw new Error(`PostgreSQL in ${directory} does not stop`);
+  throw new CannotRun(`PostgreSQL in ${directory} does not stop`);
 }
 
 /** A Kafka of this folder: a clean shutdown, or SIGKILL. */

@@ -1,5 +1,6 @@
 // A start is a list of steps. Each has a limit, says what it does, is never silent for long, and when it fails shows the
 // last lines of the log concerned and one piece of advice.
+import { CannotRun } from './cannot-run.ts';
 import { readIfThere } from './run-file.ts';
 
 export interface Step {
@@ -10,7 +11,7 @@ export interface Step {
   readonly advice: string;
 }
 
-export class StepFailed extends Error {
+export class StepFailed extends CannotRun {
   constructor(step: Step, reason: string) {
     const tail = step.logFile === undefined ? '' : lastLines(step.logFile);
     super(
@@ -20,7 +21,6 @@ export class StepFailed extends Error {
         `Advice: ${step.advice}`,
       ].join('\n'),
     );
-    this.name = 'StepFailed';
   }
 }
 

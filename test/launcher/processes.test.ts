@@ -104,7 +104,7 @@ test('a step that fails shows the last lines of its log and one piece of advice;
   expect(failure).toBeInstanceOf(StepFailed);
   expect(String(failure)).toContain('a thing: not done after 2.5 s');
   expect(String(failure)).toMatch(/line 28\n(.*\n)*line 39\nAdvice: turn it off and on$/);
-  expect(said).toEqual([expect.stringContaining('… a thing, 2.0 s so far')]);
+  expect(said).toEqual([expect.stringMatching(/… a thing, 2\.. s so far/)]);
 
   const asked = step({ what: 'another', limitMs: 10_000, advice: 'none' }, never);
   stop.abort();
