@@ -143,7 +143,7 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
   function ask(
     asked: Asked,
     callOptions: CallOptions,
-    { signal, fault }: CallContext,
+    { signal, fault, maySend }: CallContext,
     again: boolean,
     tellStarted: () => void,
   ): Promise<Exchange> {
@@ -163,6 +163,7 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
       body: asked.body(again),
       headers: headersOf(callOptions),
       sendBefore: callOptions.sendBefore,
+      maySend,
       signal: cut.signal,
     };
     const send = () => exchange(pool, request, onStart);

@@ -10,6 +10,8 @@ export interface ExchangeRequest {
   readonly body: string | null;
   /** Monotonic ms after which nothing may be written any more. */
   readonly sendBefore: number;
+  /** Asked in the turn of the write: an operator may have closed the channel while the connection was made. */
+  readonly maySend: () => boolean;
   readonly signal: AbortSignal;
 }
 
@@ -35,8 +37,9 @@ export function exchange(dispatcher: Dispatcher, request: ExchangeRequest, onSta
       {
         onRequestStart: (controller) => {
           const late = performance.now() >= request.sendBefore;
-          if (late || request.signal.aborted) {
-            const reason = late ? 'deadline_before_send' : 'abandoned_before_send';
+          const shut = !request.maySend();
+          if (late || shut || request.signal.aborted) {
+            const reason = late ? 'deadline_before_send' : shut ? 'gate_before_send' : 'abandoned_before_send';
             resolve({ kind: 'not_sent', reason });
             controller.abort(new Error(reason));
             return;

@@ -14,7 +14,8 @@ import {
 } from '../src/index.ts';
 import { type RunningBank, startBank } from './support/bank.ts';
 
-const TIMEOUT_MS = 300;
+/** A busy machine answers within this, and a test that waits for it is not slow. */
+const TIMEOUT_MS = 500;
 const retry = { ...defaultRules.retry, baseMs: 1, longestMs: 1 };
 const rules: PolicyRules = { ...defaultRules, timeout: { mode: 'fixed', ms: TIMEOUT_MS }, retry };
 
@@ -25,6 +26,10 @@ let count = 0;
 
 beforeAll(async () => {
   [ill, well] = await Promise.all([startBank(), startBank()]);
+  for (const bank of [ill, well]) {
+    const { channel } = channelOf(bank);
+    await waitFor('an answer in time', async () => (await channel.pay(chargeOf(), within())).kind === 'approved');
+  }
 });
 afterEach(async () => {
   await Promise.all(open.splice(0).map((channel) => channel.close()));
@@ -89,6 +94,23 @@ describe('an operator', () => {
       expect(await channel.reverse(charge, false, within())).toMatchObject({ kind: 'reversed' });
     },
   );
+
+  test('who forces a channel open also stops what is admitted and not yet written', async () => {
+    const { channel } = channelOf(well, { timeout: { mode: 'fixed', ms: 5_000 } });
+    channel.policies.pay.startDrill({
+      id: 'drl_1',
+      fault: { kind: 'latency', ms: 100 },
+      share: 1,
+      traffic: 'all',
+      durationMs: 60_000,
+      stopWhen: { minimumCalls: 1_000, failureRate: null, slowestMs: null, breakerOpens: false },
+    });
+    const charge = chargeOf();
+    const outcome = channel.pay(charge, within());
+    channel.setGate({ mode: 'forced_open', reason: 'test' });
+    expect(await outcome).toMatchObject({ kind: 'not_sent', reason: 'gate_before_send' });
+    expect(booked(well, 'charge', charge.bankReference)).toEqual([]);
+  });
 
   test('changes the rules of one operation at run time, and no other', async () => {
     const { channel } = channelOf(well);

@@ -16,6 +16,8 @@ export interface CallContext {
   readonly deadline: number;
   /** A drill's fault, to be done at the wire; null: none. */
   readonly fault: Fault | null;
+  /** To be asked in the turn of the write: false when an operator has shut the gate since the call was admitted. */
+  readonly maySend: () => boolean;
 }
 
 export type Call<T> = (context: CallContext) => Promise<Verdict<T>>;
@@ -38,12 +40,14 @@ export interface AttemptListener {
 class Context implements CallContext {
   readonly deadline: number;
   readonly fault: Fault | null;
+  readonly maySend: () => boolean;
   #controller: AbortController | null = null;
   #aborted = false;
 
-  constructor(deadline: number, fault: Fault | null) {
+  constructor(deadline: number, fault: Fault | null, maySend: () => boolean) {
     this.deadline = deadline;
     this.fault = fault;
+    this.maySend = maySend;
   }
 
   get signal(): AbortSignal {
@@ -62,11 +66,12 @@ export function attempt<T>(
   call: Call<T>,
   until: number,
   fault: Fault | null,
+  maySend: () => boolean,
   clock: () => number,
   listener: AttemptListener,
 ): Promise<Ended<T>> {
   const started = clock();
-  const context = new Context(until, fault);
+  const context = new Context(until, fault, maySend);
   return new Promise((resolve) => {
     let abandoned = false;
     const timer = setTimeout(

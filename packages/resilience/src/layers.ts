@@ -36,6 +36,8 @@ export interface Layers {
   /** The gate, as far as it holds for this operation. */
   passGate(): Refusal | null;
   peekGate(): Refusal | null;
+  /** False: forced open holds for this operation, also for calls that were admitted before. */
+  readonly maySend: () => boolean;
 }
 
 export function openLayers(options: PolicyOptions): Layers {
@@ -81,6 +83,7 @@ export function openLayers(options: PolicyOptions): Layers {
     silent: listener === undefined,
     tell,
     passGate: () => (holds() ? operator.pass(layers.rules.version) : null),
+    maySend: () => operator.gate.mode !== 'forced_open' || !holds(),
     peekGate: () => (holds() ? operator.peek(layers.rules.version) : null),
   };
   return layers;

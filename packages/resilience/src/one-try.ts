@@ -78,7 +78,7 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
   function send<T>(call: Call<T>, run: RunOptions, permit: Permit | null, at: number): Tried<T> {
     // Whoever waited may find the gate shut or its time over.
     const left = run.deadline - at;
-    const shut = operator.gate.mode === 'forced_open' ? layers.passGate() : null;
+    const shut = layers.maySend() ? null : layers.passGate();
     if (shut !== null || left <= 0) {
       leave(permit);
       return shut ?? refusedByDeadline(layers, 'no time is left after waiting', left);
@@ -87,7 +87,7 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
     if (timeoutMs > left) warn(timeoutMs, left, at);
     const fault = layers.drill === null ? null : layers.drill.draw(run.coloured === true, at);
     const until = Math.min(run.deadline, at + timeoutMs);
-    return attempt(call, until, fault, now, listenerOf(permit, run, at, until < at + timeoutMs));
+    return attempt(call, until, fault, layers.maySend, now, listenerOf(permit, run, at, until < at + timeoutMs));
   }
 
   function warn(timeoutMs: number, callerAllowsMs: number, at: number): void {
@@ -109,7 +109,9 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
       ended: (outcome, durationMs) => {
         const at = now();
         const failed = outcome !== 'success';
-        if (outcome === 'timeout' && cutShort && saysNothing(durationMs, at)) {
+        const impatient = outcome === 'timeout' && cutShort && saysNothing(durationMs, at);
+        const heldBack = outcome === 'not_sent' && !layers.maySend();
+        if (impatient || heldBack) {
           giveBack(permit);
         } else {
           if (permit !== null) breaker.report(permit, failed, durationMs, at);

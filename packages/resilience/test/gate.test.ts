@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { checkGate, defaultRules, type Gate, keepsCallsAway } from '../src/index.ts';
-import { bad, held, ok, policyOf, settled, within } from './support/calls.ts';
+import { bad, held, notSent, ok, policyOf, settled, within } from './support/calls.ts';
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
@@ -52,6 +52,23 @@ describe('a gate', () => {
     work.end();
     expect((await Promise.all(results)).map(({ kind }) => kind)).toEqual(['answered', 'refused', 'refused']);
     expect(policy.snapshot()).toMatchObject({ inFlight: 0, waiting: 0 });
+  });
+
+  test('shut after a call was admitted is seen in the turn of its write, but not by an essential operation', async () => {
+    for (const essential of [false, true]) {
+      const { policy } = policyOf({}, { essential });
+      const asked: boolean[] = [];
+      const result = policy.run(async (context) => {
+        asked.push(context.maySend());
+        policy.setGate({ mode: 'forced_open', reason });
+        asked.push(context.maySend());
+        return notSent(context);
+      }, within());
+      await result;
+      expect(asked).toEqual([true, essential]);
+      // What our own gate held back is no failure of the bank.
+      expect(policy.snapshot().window.failures).toBe(essential ? 1 : 0);
+    }
   });
 
   test('draining lets what is in flight end', async () => {

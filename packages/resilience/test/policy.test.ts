@@ -43,7 +43,7 @@ describe('a call', () => {
     const signals: AbortSignal[] = [];
     const call = async ({ signal }: { signal: AbortSignal }) => {
       signals.push(signal);
-      return never({ signal, deadline: 0, fault: null });
+      return never({ signal, deadline: 0, fault: null, maySend: () => true });
     };
     const first = policy.run(call, within());
     await vi.advanceTimersByTimeAsync(50);
