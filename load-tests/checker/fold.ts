@@ -32,8 +32,11 @@ const FIRST = new Map([
   ['cancelled', 'cancelled'],
 ]);
 /** What never changes in the life of an order. */
-const FIXED = ['order_id', 'merchant_id', 'terminal_id', 'livemode', 'amount', 'currency', 'method', 'batch_number',
-  'trace_number', 'merchant_reference', 'card_bin', 'card_last_four', 'business_date', 'accepted_at', 'approve_until'] as const; // biome-ignore format: a list
+// biome-ignore format: a list
+const FIXED = [
+  'order_id', 'merchant_id', 'terminal_id', 'livemode', 'amount', 'currency', 'method', 'batch_number', 'trace_number',
+  'merchant_reference', 'card_bin', 'card_last_four', 'business_date', 'accepted_at', 'approve_until',
+] as const;
 
 export interface Folded {
   readonly status: string;

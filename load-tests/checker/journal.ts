@@ -4,11 +4,12 @@ import type { Invariant } from './invariant.ts';
 import type { OrderRow } from './story.ts';
 
 /** Fields of an event's data that are columns of the order under the same name. */
+// biome-ignore format: a list
 const SHARED = [
   'merchant_id', 'terminal_id', 'livemode', 'status', 'version', 'amount', 'currency', 'approved_amount', 'method',
   'channel', 'batch_number', 'trace_number', 'merchant_reference', 'card_bin', 'card_last_four', 'decline_code',
   'business_date', 'accepted_at', 'approve_until', 'void_requested', 'window_closed',
-] as const satisfies readonly (keyof OrderRow)[]; // biome-ignore format: a list
+] as const satisfies readonly (keyof OrderRow)[];
 
 /** I-14: an order's events, folded through the checker's own state machine, give the stored state. */
 export function eventsGiveTheState(): Invariant {

@@ -4,7 +4,18 @@ import { createInterface } from 'node:readline';
 import type { Finding, Invariant } from './invariant.ts';
 
 /** In any text: how Node, V8 and PostgreSQL say that something died of a bug or of broken data. */
-const DEATH = /unhandled ?(promise ?)?rejection|uncaught ?exception|FATAL ERROR: |^(.*\s)?PANIC:|AssertionError|data checksum|invalid page in block/i; // biome-ignore format: one pattern
+const DEATH = new RegExp(
+  [
+    'unhandled ?(promise ?)?rejection',
+    'uncaught ?exception',
+    'FATAL ERROR: ', // V8: out of memory, and worse
+    '^(.*\\s)?PANIC:',
+    'AssertionError',
+    'data checksum',
+    'invalid page in block',
+  ].join('|'),
+  'i',
+);
 const OUR_BUG = /\bBUG: /;
 
 /** I-34: no unhandled rejection, no fatal line, no broken assertion of ours. */

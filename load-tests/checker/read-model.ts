@@ -27,11 +27,12 @@ export function appliedOnce(): Invariant {
 }
 
 /** Columns of the read model that an event's data hold under the same name. */
+// biome-ignore format: a list
 const SHARED = [
   'merchant_id', 'livemode', 'version', 'status', 'amount', 'currency', 'approved_amount', 'method', 'channel',
   'terminal_id', 'batch_number', 'trace_number', 'merchant_reference', 'card_bin', 'card_last_four', 'decline_code',
   'reason', 'answer', 'void_requested', 'business_date',
-]; // biome-ignore format: a list
+];
 
 /** I-23: the read model is the fold of the journal: the last event's state as its row, every event in its story. */
 export function readModelIsTheFold(): Invariant {
