@@ -28,6 +28,7 @@ export function printedBlock(run: RunFile): string {
     'PostgreSQL',
     `127.0.0.1:${postgres.orders.port} orders alone, 127.0.0.1:${postgres.main.port} everything else`,
   ]);
+  if (run.kafka !== undefined) rows.push(['Kafka', `${run.kafka.brokers.join(', ')}   what forwarding publishes to`]);
   rows.push([
     'traffic',
     services.traffic === undefined ? 'none; npm start without --no-traffic has some' : 'about 2 payments a second',

@@ -1,4 +1,5 @@
 // The configuration file of each service, as `npm start` runs it. Everything else a service needs is in its sources.
+import type { KafkaConnection } from '@ballast/infra-kafka';
 import type { Installation, PortName } from './installation.ts';
 import type { Layout, ServiceName } from './layout.ts';
 
@@ -27,7 +28,7 @@ export interface ConfigInputs {
   readonly databases: Readonly<Record<'orders' | 'forwarding' | 'query' | 'control', string>>;
   readonly banks: Readonly<Record<BankName, BankSettings>>;
   readonly horizonMs: number;
-  readonly kafka: { readonly brokers: readonly string[] } | undefined;
+  readonly kafka: KafkaConnection | undefined;
   readonly logLevel: string;
 }
 
@@ -83,7 +84,7 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
         },
       ],
       subscribers: [{ name: 'query', url: urlOf(ports.query_internal), token: secrets.delivery_token }],
-      ...(kafka === undefined ? {} : { kafka: { brokers: kafka.brokers } }),
+      ...(kafka === undefined ? {} : { kafka }),
       admin_token,
       log_level,
     },
