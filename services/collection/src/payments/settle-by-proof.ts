@@ -1,5 +1,5 @@
 // A person has it in writing from the bank: what became of an attempt that is with people. The proof is kept with the
-// case, and the outcome moves attempt and order by the same rules as any answer of the bank would.
+// case, and the outcome moves attempt and order by the very rules that an answer of the bank follows.
 import { Problem, publicId } from '@ballast/contracts';
 import { answerJson } from './answer.ts';
 import type { PaymentsCore } from './core.ts';
