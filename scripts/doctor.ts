@@ -1,6 +1,7 @@
 // `npm run doctor`: looks at everything that can be wrong here and says what to do about what is.
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
-import { examine, type Finding } from './system/examine.ts';
+import { examine } from './system/examine.ts';
+import type { Finding } from './system/finding.ts';
 
 const usage = 'Usage: npm run doctor -- [--data DIR]';
 const marks: Readonly<Record<Finding['verdict'], string>> = { good: '✓', odd: '!', bad: '✗' };

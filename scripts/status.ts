@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
 import { channelsIn, lookAtServices, metricsOf, openOrders, recentOrders, rowsOf } from './system/look-around.ts';
-import { sumOf } from './system/read-metrics.ts';
+import { lookAtForwarding } from './system/look-at-forwarding.ts';
 import { type RunFile, readRunFile } from './system/run-file.ts';
 
 const usage = 'Usage: npm run status -- [--watch] [--data DIR]';
@@ -28,12 +28,11 @@ async function draw(run: RunFile): Promise<{ text: string; healthy: boolean }> {
   const [services, collection, forwarding, recent, open] = await Promise.all([
     lookAtServices(run),
     metricsOf(run.services.collection?.internal_url),
-    metricsOf(run.services.forwarding?.internal_url),
+    lookAtForwarding(run),
     rowsOf<{ status: string; count: number }>(run.databases.orders, recentOrders),
     rowsOf<{ status: string; count: number; oldest_seconds: number }>(run.databases.orders, openOrders),
   ]);
   const channels = channelsIn(collection, Object.keys(run.banks));
-  const lag = sumOf(forwarding, 'ballast_forwarding_lag_seconds');
   const lines = [
     `Ballast in ${run.data_dir}, up since ${run.started_at}; now ${new Date().toISOString()}`,
     '',
@@ -57,7 +56,11 @@ async function draw(run: RunFile): Promise<{ text: string; healthy: boolean }> {
         : open.map((row) => `${row.count} ${row.status} (oldest ${Math.round(row.oldest_seconds)} s)`).join(', ') ||
           'none'
     }`,
-    `Forwarding                     ${lag === undefined ? '–' : `${lag.toFixed(1)} s behind`}`,
+    `Forwarding                     ${
+      forwarding?.subscribers
+        .map(({ subscriber, state, lag_seconds }) => `${subscriber} ${state}, ${lag_seconds.toFixed(1)} s behind`)
+        .join('; ') ?? '–'
+    }`,
   ];
   const healthy = services.every(({ trouble }) => trouble === undefined) && !(recent instanceof Error);
   return { text: lines.join('\n'), healthy };

@@ -1,26 +1,16 @@
 // The doctor's examination: one finding per thing looked at, each with what was seen and, where it is not good, advice.
 import { request } from 'undici';
+import { examineForwarding } from './examine-forwarding.ts';
+import type { Finding } from './finding.ts';
 import { layoutOf } from './layout.ts';
-import { lookAtServices, metricsOf, openOrders, rowsOf, slots } from './look-around.ts';
+import { lookAtServices, openOrders, rowsOf } from './look-around.ts';
 import { freeBytes } from './preflight.ts';
 import { identityOf } from './processes.ts';
-import { sumOf } from './read-metrics.ts';
 import { NotRunning, type RunFile, readRunFile } from './run-file.ts';
-
-export interface Finding {
-  readonly verdict: 'good' | 'odd' | 'bad';
-  readonly what: string;
-  readonly seen: string;
-  readonly advice?: string;
-}
 
 const LEAST_NODE = 24;
 const ODD_FREE_BYTES = 2_000_000_000;
 const BAD_FREE_BYTES = 500_000_000;
-const ODD_LAG_SECONDS = 2;
-const BAD_LAG_SECONDS = 30;
-/** Half of max_slot_wal_keep_size: beyond the whole of it PostgreSQL gives the slot up. */
-const ODD_RETAINED_BYTES = 512 * 1024 * 1024;
 const ODD_CLOCK_MS = 1_000;
 /** Signatures are refused beyond five minutes. */
 const BAD_CLOCK_MS = 60_000;
@@ -48,8 +38,7 @@ export async function* examine(dataDir: string): AsyncGenerator<Finding> {
       : { verdict: 'bad', what: name, seen: trouble, advice: `it is started again by itself; why: ${logFile}` };
   }
   yield await banks(run);
-  yield await slot(run);
-  yield await lag(run);
+  yield* examineForwarding(run);
   yield await undecided(run);
 }
 
@@ -140,40 +129,6 @@ async function banks(run: RunFile): Promise<Finding> {
   } catch (error) {
     return { verdict: 'bad', what: 'banks', seen: error instanceof Error ? error.message : String(error) };
   }
-}
-
-async function slot(run: RunFile): Promise<Finding> {
-  const what = 'replication slot';
-  if (run.services.forwarding === undefined) return { verdict: 'odd', what, seen: 'forwarding was not started' };
-  const rows = await rowsOf<{ slot_name: string; active: boolean; wal_status: string; retained_bytes: number }>(
-    run.databases.orders,
-    slots,
-  );
-  if (rows instanceof Error) return { verdict: 'bad', what, seen: rows.message };
-  const found = rows.find(({ slot_name }) => slot_name.startsWith('ballast_forwarding'));
-  if (found === undefined)
-    return { verdict: 'bad', what, seen: 'there is none', advice: `see ${run.services.forwarding.log_file}` };
-  const seen = `${found.slot_name} ${found.active ? 'read' : 'not read'}, ${(found.retained_bytes / 1e6).toFixed(1)} MB of WAL kept`;
-  if (found.wal_status === 'lost')
-    return {
-      verdict: 'bad',
-      what,
-      seen: `${seen}, lost`,
-      advice: 'forwarding recovers it from the journal; see its log',
-    };
-  if (!found.active || found.retained_bytes > ODD_RETAINED_BYTES)
-    return { verdict: 'odd', what, seen, advice: `is forwarding running? ${run.services.forwarding.log_file}` };
-  return { verdict: 'good', what, seen };
-}
-
-async function lag(run: RunFile): Promise<Finding> {
-  const what = 'forwarding lag';
-  const seconds = sumOf(await metricsOf(run.services.forwarding?.internal_url), 'ballast_forwarding_lag_seconds');
-  if (seconds === undefined) return { verdict: 'odd', what, seen: 'not told' };
-  const seen = `${seconds.toFixed(1)} s`;
-  if (seconds <= ODD_LAG_SECONDS) return { verdict: 'good', what, seen };
-  const advice = 'merchants see old data until it has caught up; look at query and at the main PostgreSQL';
-  return { verdict: seconds <= BAD_LAG_SECONDS ? 'odd' : 'bad', what, seen, advice };
 }
 
 async function undecided(run: RunFile): Promise<Finding> {

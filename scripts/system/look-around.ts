@@ -76,9 +76,6 @@ export const openOrders = `select status, count(*)::int as count,
     extract(epoch from now() - min(accepted_at))::float8 as oldest_seconds
   from orders where status in ('processing', 'in_doubt', 'reversing') group by status order by status`;
 
-export const slots = `select slot_name, active, wal_status,
-    pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::float8 as retained_bytes from pg_replication_slots`;
-
 export interface ChannelSeen {
   readonly channel: string;
   readonly state: string;
