@@ -22,7 +22,7 @@ import {
   type Survived,
   survivesTheDeathOfAll,
 } from './flip-steps.ts';
-import { checkAll, oddAnswers, onSystemOfItsOwn, routeAllTo, terminalsOf, untilQuiet } from './scene.ts';
+import { checkAll, oddAnswers, onSystemOfItsOwn, routeAllTo, slowestAnswer, terminalsOf, untilQuiet } from './scene.ts';
 import { round } from './statistics.ts';
 import { openCounter, openSwitch } from './switch.ts';
 
@@ -177,9 +177,9 @@ function findingsOf({ passed, flipped, load, served, contests, ended, survived }
       key: 'answers',
       value: load.statuses,
       what: 'answers to terminals',
-      shown: `${JSON.stringify(load.statuses)}, slowest ${Math.round(load.slowestMs)} ms`,
-      asked: { kind: 'target', text: `≤ the deadline, ${DEADLINE_MS} ms`, met: load.slowestMs <= DEADLINE_MS },
+      shown: JSON.stringify(load.statuses),
     },
+    slowestAnswer([load], DEADLINE_MS),
     {
       key: 'passed_while_shut',
       value: passed,

@@ -14,6 +14,7 @@ import {
   onSystemOfItsOwn,
   receivedBy,
   routeAllTo,
+  slowestAnswer,
   terminalsOf,
   untilQuiet,
 } from './scene.ts';
@@ -158,7 +159,6 @@ function findingsOf(pairs: readonly Pair[]): BenchFinding[] {
   const mayMove = Math.max(MOST_MOVE_MS, well * MOST_MOVE_SHARE);
   const failed = (state: keyof Pair) => sum(pairs.map((pair) => failedOf(pair[state].healthy)));
   const everyRun = pairs.flatMap(({ ill, well: healthy }) => [ill, healthy]);
-  const slowest = Math.max(...everyRun.flatMap((one) => [one.healthy.slowestMs, one.ill.slowestMs]));
   const sent = sum(pairs.map(({ ill }) => answersOf(ill.ill)));
   const amplification = sum(pairs.map(({ ill }) => ill.asked)) / sent;
   const statuses = (state: keyof Pair) => JSON.stringify(addUp(pairs.map((pair) => pair[state].ill.statuses)));
@@ -193,13 +193,10 @@ function findingsOf(pairs: readonly Pair[]): BenchFinding[] {
       shown: `${amplification.toFixed(2)} requests (charges, inquiries, reversals) per payment meant for it`,
       asked: { kind: 'promise', text: `≤ ${MOST_AMPLIFICATION}`, met: amplification <= MOST_AMPLIFICATION },
     },
-    {
-      key: 'slowest_answer_ms',
-      value: round(slowest),
-      what: 'slowest answer to a terminal',
-      shown: `${Math.round(slowest)} ms, of ${sum(everyRun.map((one) => answersOf(one.healthy) + answersOf(one.ill)))}`,
-      asked: { kind: 'target', text: `≤ the deadline, ${DEADLINE_MS} ms`, met: slowest <= DEADLINE_MS },
-    },
+    slowestAnswer(
+      everyRun.flatMap((one) => [one.healthy, one.ill]),
+      DEADLINE_MS,
+    ),
     {
       key: 'answers_of_the_ill_bank',
       value: addUp(pairs.map(({ ill }) => ill.ill.statuses)),

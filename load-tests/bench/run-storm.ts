@@ -16,6 +16,7 @@ import {
   receivedBy,
   routeAllTo,
   slowDown,
+  slowestAnswer,
   terminalsOf,
   untilQuiet,
 } from './scene.ts';
@@ -162,13 +163,7 @@ function findingsOf({ before, during, after, charges, gauges, samePid, quietAfte
       shown: `${(charges / (STORM_MS / 1_000)).toFixed(1)}/s; usual are ${USUAL_PER_SECOND}`,
       asked: { kind: 'promise', text: 'no more than usual', met: charges <= (USUAL_PER_SECOND * STORM_MS) / 1_000 },
     },
-    {
-      key: 'slowest_answer_ms',
-      value: round(during.slowestMs),
-      what: 'slowest answer in the storm',
-      shown: `${Math.round(during.slowestMs)} ms`,
-      asked: { kind: 'target', text: `≤ the deadline, ${DEADLINE_MS} ms`, met: during.slowestMs <= DEADLINE_MS },
-    },
+    slowestAnswer([during], DEADLINE_MS),
     {
       key: 'back_after_s',
       value: back,

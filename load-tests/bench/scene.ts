@@ -12,9 +12,10 @@ import { bankNames } from '../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
 import type { Operation } from '../checker/history.ts';
-import type { GeneratorTerminal } from '../generator/plan.ts';
+import type { GeneratorTerminal, RunResult } from '../generator/plan.ts';
 import { type BenchFinding, type Say, tell } from './findings.ts';
 import { withClient } from './observe.ts';
+import { round } from './statistics.ts';
 
 /** Like a decent acquirer's line, and narrow: so that a p99 is one, and not a draw of luck. */
 const latency = { p50_ms: 60, p99_ms: 80 };
@@ -142,6 +143,24 @@ export async function checkAll(
     secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
     quiet: true,
   });
+}
+
+/** Whether any terminal, whatever it was told, waited longer than its deadline. */
+export function slowestAnswer(results: readonly RunResult[], deadlineMs: number): BenchFinding {
+  const slowest: Record<string, number> = {};
+  for (const { slowestMs } of results)
+    for (const [status, ms] of Object.entries(slowestMs)) slowest[status] = Math.max(slowest[status] ?? 0, round(ms));
+  return {
+    key: 'slowest_answer_ms',
+    value: slowest,
+    what: 'slowest answers, ms by status',
+    shown: JSON.stringify(slowest),
+    asked: {
+      kind: 'target',
+      text: `≤ the deadline, ${deadlineMs} ms`,
+      met: Object.values(slowest).every((ms) => ms <= deadlineMs),
+    },
+  };
 }
 
 /** Answers that must never be, as terminals saw them: a bug's (500), and what is none (no answer at all). */

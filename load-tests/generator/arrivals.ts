@@ -70,7 +70,7 @@ async function open(arrival: Extract<Arrival, { kind: 'open' }>, run: Run): Prom
     };
     const pump = () => {
       for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
-        const connection = idle.pop();
+        const connection = idle.shift(); // the one idle longest: so instances share evenly, as terminals' own lines would
         if (connection === undefined) return;
         waiting.shift();
         const { prepared, dueAt } = next;

@@ -44,7 +44,7 @@ async function go(): Promise<void> {
   let n = 0;
   let answered = 0;
   let answeredInAll = 0;
-  let slowestMs = 0;
+  const slowestMs = new Map<number, number>();
   const { impatience } = plan;
   const startedAt = performance.now();
   const bySecond = Array.from({ length: Math.ceil((plan.warmupMs + plan.durationMs) / 1_000) }, () => 0);
@@ -61,9 +61,9 @@ async function go(): Promise<void> {
     },
     onAnswer: (prepared, answer, dueAt, sentAt) => {
       const at = performance.now();
-      slowestMs = Math.max(slowestMs, at - sentAt);
       const status = answer?.status ?? 0;
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      slowestMs.set(status, Math.max(slowestMs.get(status) ?? 0, at - sentAt));
       if (plan.historyFile !== null) answers.push({ prepared, status, body: answer?.body ?? null, at });
       if (status !== expected) return;
       answeredInAll++;
@@ -83,7 +83,7 @@ async function go(): Promise<void> {
     statuses: Object.fromEntries(statuses),
     answeredInAll,
     bySecond,
-    slowestMs,
+    slowestMs: Object.fromEntries(slowestMs),
   };
   tell({ kind: 'done', result });
   if (plan.historyFile !== null) writeHistory(plan.historyFile, answers);

@@ -64,8 +64,8 @@ export interface RunResult {
   readonly answeredInAll: number;
   /** Answered as asked for in each second since the beginning, the warm-up's first. */
   readonly bySecond: readonly number[];
-  /** Of every answer, whatever it says, from the moment its request was sent; ms. */
-  readonly slowestMs: number;
+  /** By status, from the moment a request was sent to its answer; ms. 0: no answer. */
+  readonly slowestMs: Readonly<Record<string, number>>;
 }
 
 export type ToGenerator = { readonly kind: 'prepare'; readonly plan: Plan } | { readonly kind: 'go' };

@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ServiceName } from '../../../scripts/system/layout.ts';
 import { bankNames } from '../../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../../scripts/system/start-system.ts';
 
@@ -19,7 +20,8 @@ export interface SystemUnderTest {
 const horizonMs = 2_000;
 const latency = { p50_ms: 5, p99_ms: 30 };
 
-export async function startUnderTest(label: string): Promise<SystemUnderTest> {
+/** `services`: those that the test needs; default all. */
+export async function startUnderTest(label: string, services?: readonly ServiceName[]): Promise<SystemUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), `ballast-e2e-${label}-`));
   chmodSync(folder, 0o711); // entered by the user that PostgreSQL runs as when tests run as root
   const said: string[] = [];
@@ -27,6 +29,7 @@ export async function startUnderTest(label: string): Promise<SystemUnderTest> {
     dataDir: join(folder, '.ballast'),
     banks: Object.fromEntries(bankNames.map((name) => [name, { latency, decline_rate: 0 }])),
     horizonMs,
+    ...(services === undefined ? {} : { services }),
     log: (line) => said.push(line),
   });
   return {
