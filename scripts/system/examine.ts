@@ -40,6 +40,7 @@ export async function* examine(dataDir: string): AsyncGenerator<Finding> {
   yield await banks(run);
   yield* examineForwarding(run);
   yield await undecided(run);
+  yield await withAPerson(run);
 }
 
 function nodeVersion(): Finding {
@@ -148,4 +149,17 @@ async function undecided(run: RunFile): Promise<Finding> {
         seen: `${seen}, the oldest for ${Math.round(oldest)} s`,
         advice: 'a bank that cannot say keeps them in doubt: see npm run status, and heal it',
       };
+}
+
+async function withAPerson(run: RunFile): Promise<Finding> {
+  const what = 'with a person';
+  const rows = await rowsOf<{ count: number }>(
+    run.databases.orders,
+    'select count(*)::int as count from person_case where closed_at is null',
+  );
+  if (rows instanceof Error) return { verdict: 'bad', what, seen: rows.message };
+  const count = rows[0]?.count ?? 0;
+  if (count === 0) return { verdict: 'good', what, seen: 'nothing' };
+  const advice = `GET ${run.services.collection?.internal_url}/admin/persons shows each with its evidence`;
+  return { verdict: 'odd', what, seen: `${count} attempts that the resolver could not decide`, advice };
 }
