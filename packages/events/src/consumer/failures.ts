@@ -1,6 +1,14 @@
 // Is it this event, or is it everything? Only what an event itself causes may park it.
 import pg from 'pg';
 
+/** Another process moved one of these orders meanwhile; nothing was applied, read again. */
+export class Overtaken extends Error {
+  constructor(count: number) {
+    super(`${count} orders were moved by another consumer meanwhile`);
+    this.name = 'Overtaken';
+  }
+}
+
 /**
  * - `again`: somebody else went first, or a deadlock: the same transaction once more.
  * - `smaller`: it took too long as a batch.
@@ -28,7 +36,7 @@ const connectionErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMED
 
 export function failureOf(error: unknown): Failure {
   if (!(error instanceof Error)) return 'poison';
-  if (error.name === 'Overtaken') return 'again';
+  if (error instanceof Overtaken) return 'again';
   if (error instanceof pg.DatabaseError) {
     if (error.code === QUERY_CANCELLED) return 'smaller';
     if (error.code === TRANSACTION_ABORTED) return 'poison';

@@ -1,6 +1,7 @@
 // Every statement on consumer_position and consumer_watermark. One multi-row statement each, whatever the batch's size.
 import type { OrderEvent, Watermark } from '@ballast/contracts';
 import type { Knex } from 'knex';
+import { Overtaken } from './failures.ts';
 import { type Move, orderKey, type Position } from './next-in-order.ts';
 
 /** No lock: `claimMoves` finds out whether somebody else went first. Index: the primary key. */
@@ -23,14 +24,6 @@ export async function readPositions(
   return new Map(
     rows.map((row) => [orderKey(row), { generation: row.generation, version: row.version, waitsFor: row.waits_for }]),
   );
-}
-
-/** Another process moved one of these orders meanwhile; nothing was applied, read again. */
-export class Overtaken extends Error {
-  constructor(count: number) {
-    super(`${count} orders were moved by another consumer meanwhile`);
-    this.name = 'Overtaken';
-  }
 }
 
 /**
