@@ -10,9 +10,29 @@ export interface BenchFinding {
   readonly value: unknown;
   readonly what: string;
   readonly shown: string;
-  /** `promise`: where it is not kept the benchmark has failed. `target`: a busy machine may miss it. */
-  readonly asked?: { readonly kind: 'promise' | 'target'; readonly text: string; readonly met: boolean };
+  readonly asked?: Asked;
 }
+
+interface Asked {
+  readonly kind: 'promise' | 'target';
+  readonly text: string;
+  readonly met: boolean;
+}
+
+export function found(
+  key: string,
+  value: unknown,
+  [what, shown]: readonly [string, string],
+  asked?: Asked,
+): BenchFinding {
+  return { key, value, what, shown, ...(asked === undefined ? {} : { asked }) };
+}
+
+/** Where it is not kept the benchmark has failed. */
+export const promise = (text: string, met: boolean): Asked => ({ kind: 'promise', text, met });
+
+/** A busy machine may miss it: it is reported, no more. */
+export const target = (text: string, met: boolean): Asked => ({ kind: 'target', text, met });
 
 const WHAT_WIDTH = 30;
 
@@ -40,7 +60,7 @@ export function tell(name: string, findings: readonly BenchFinding[], checked: C
   return holds;
 }
 
-function verdictOf({ kind, met }: NonNullable<BenchFinding['asked']>): string {
+function verdictOf({ kind, met }: Asked): string {
   if (kind === 'promise') return met ? 'kept' : 'BROKEN';
   return met ? 'met' : 'MISSED';
 }

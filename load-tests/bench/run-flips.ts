@@ -7,7 +7,7 @@ import type { System } from '../../scripts/system/start-system.ts';
 import { openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult } from '../generator/plan.ts';
 import { type Instance, openInstances } from './collections.ts';
-import type { BenchFinding, Say } from './findings.ts';
+import { type BenchFinding, found, promise, type Say, target } from './findings.ts';
 import {
   type Contest,
   type Ended,
@@ -65,7 +65,7 @@ export async function runFlips(say: Say): Promise<boolean> {
       say('checking the invariants …');
       const faces = instances.all.map(({ internalUrl }) => internalUrl);
       return {
-        findings: [...findingsOf(measured), await oddAnswers(historyFile)],
+        findings: [...underLoad(measured), ...whatItSurvives(measured), await oddAnswers(historyFile)],
         checked: await checkAll(system.runFile, historyFile, faces),
       };
     } finally {
@@ -93,7 +93,7 @@ async function measure(
     const served = await Promise.all(instances.map(servedBy));
     say('opposite flips at once …');
     const contests: Contest[] = [];
-    for (let round = 0; round < CONTESTS; round++) contests.push(await oppositeFlips(scene));
+    for (let nth = 0; nth < CONTESTS; nth++) contests.push(await oppositeFlips(scene));
     say('an override that nobody ends …');
     const ended = await endsByItself(scene);
     say('kill -9 of everything; the control database stays dead …');
@@ -131,97 +131,97 @@ async function servedBy({ name, internalUrl }: Instance): Promise<Served> {
   return { name, approved: answered('201'), refused: answered('503') };
 }
 
-function findingsOf({ passed, flipped, load, served, contests, ended, survived }: Measured): BenchFinding[] {
+function underLoad({ flipped, load, served }: Measured): BenchFinding[] {
   const took = [...flipped.tookMs].sort((a, b) => a - b);
   const at = (share: number) => took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? Number.NaN;
   const [p50, p99] = [at(0.5), at(0.99)];
   const late = flipped.stragglersMs.filter((ms) => ms !== null);
   const latest = late.length === 0 ? null : Math.max(...late);
+  return [
+    found(
+      'flips',
+      { count: took.length, p50_ms: round(p50), p99_ms: round(p99), most_ms: round(at(1)) },
+      [
+        `flips, until all ${INSTANCES} apply`,
+        `${took.length}: p50 ${Math.round(p50)} ms, p99 ${Math.round(p99)} ms, most ${Math.round(at(1))} ms`,
+      ],
+      target(`p99 ≤ ${MOST_FLIP_MS} ms`, p99 <= MOST_FLIP_MS),
+    ),
+    found(
+      'laggards',
+      flipped.laggards,
+      ['acknowledged without', flipped.laggards.length === 0 ? 'nobody' : flipped.laggards.join(', ')],
+      target('nobody', flipped.laggards.length === 0),
+    ),
+    found(
+      'latest_charge_ms',
+      latest,
+      [
+        'last charge while shut',
+        latest === null ? 'none after an acknowledgement' : `${latest} ms after the acknowledgement`,
+      ],
+      promise(`≤ ${GRACE_MS} ms`, latest === null || latest <= GRACE_MS),
+    ),
+    found(
+      'served',
+      served,
+      [
+        'approved / refused by',
+        served.map(({ name, approved, refused }) => `${name} ${approved}/${refused}`).join(', '),
+      ],
+      promise(
+        'each has done both',
+        served.every(({ approved, refused }) => approved > 0 && refused > 0),
+      ),
+    ),
+    found('answers', load.statuses, ['answers to terminals', JSON.stringify(load.statuses)]),
+    slowestAnswer([load], DEADLINE_MS),
+  ];
+}
+
+function whatItSurvives({ passed, contests, ended, survived }: Measured): BenchFinding[] {
   const decided = contests.filter(
     ({ won, conflicts, audited }) => won === 1 && conflicts === 1 && audited.join() === 'applied,conflict',
   ).length;
   return [
-    {
-      key: 'flips',
-      value: { count: took.length, p50_ms: round(p50), p99_ms: round(p99), most_ms: round(at(1)) },
-      what: `flips, until all ${INSTANCES} apply`,
-      shown: `${took.length}: p50 ${Math.round(p50)} ms, p99 ${Math.round(p99)} ms, most ${Math.round(at(1))} ms`,
-      asked: { kind: 'target', text: `p99 ≤ ${MOST_FLIP_MS} ms`, met: p99 <= MOST_FLIP_MS },
-    },
-    {
-      key: 'laggards',
-      value: flipped.laggards,
-      what: 'acknowledged without',
-      shown: flipped.laggards.length === 0 ? 'nobody' : flipped.laggards.join(', '),
-      asked: { kind: 'target', text: 'nobody', met: flipped.laggards.length === 0 },
-    },
-    {
-      key: 'latest_charge_ms',
-      value: latest,
-      what: 'last charge while shut',
-      shown: latest === null ? 'none after an acknowledgement' : `${latest} ms after the acknowledgement`,
-      asked: { kind: 'promise', text: `≤ ${GRACE_MS} ms`, met: latest === null || latest <= GRACE_MS },
-    },
-    {
-      key: 'served',
-      value: served,
-      what: 'approved / refused by',
-      shown: served.map(({ name, approved, refused }) => `${name} ${approved}/${refused}`).join(', '),
-      asked: {
-        kind: 'promise',
-        text: 'each has done both',
-        met: served.every(({ approved, refused }) => approved > 0 && refused > 0),
-      },
-    },
-    {
-      key: 'answers',
-      value: load.statuses,
-      what: 'answers to terminals',
-      shown: JSON.stringify(load.statuses),
-    },
-    slowestAnswer([load], DEADLINE_MS),
-    {
-      key: 'passed_while_shut',
-      value: passed,
-      what: 'passed while shut',
-      shown: `${passed.inquiries} inquiries, ${passed.reversals} reversals, ${passed.charges} charges`,
-      asked: {
-        kind: 'promise',
-        text: 'doubt resolved, void reversed, no charge',
-        met: passed.inquiries > 0 && passed.reversals > 0 && passed.charges === 0,
-      },
-    },
-    {
-      key: 'contests',
-      value: { rounds: contests.length, decided },
-      what: 'opposite flips at once',
-      shown: `${decided} of ${contests.length}: one won, one conflict, both audited`,
-      asked: { kind: 'promise', text: 'all', met: decided === contests.length },
-    },
-    {
-      key: 'ended_first_charge_ms',
-      value: ended.firstChargeMs,
-      what: 'override that ends by itself',
-      shown: `first charge ${ended.firstChargeMs} ms after its end by the database's clock`,
-      asked: { kind: 'promise', text: 'never before', met: ended.firstChargeMs >= 0 },
-    },
-    {
-      key: 'ended_everywhere_ms',
-      value: ended.everyInstanceMs,
-      what: 'every instance sells again',
-      shown: `${ended.everyInstanceMs} ms after its end`,
-      asked: { kind: 'target', text: `≤ ${MOST_FLIP_MS} ms`, met: ended.everyInstanceMs <= MOST_FLIP_MS },
-    },
-    {
-      key: 'survived',
-      value: survived,
-      what: 'kill -9 of everything',
-      shown: `${survived.shutAfterRestart} of ${INSTANCES} refuse as told before, without a control database; ${survived.openInTheEnd} sell when it is over`,
-      asked: {
-        kind: 'promise',
-        text: 'all, and no charge',
-        met: survived.shutAfterRestart === INSTANCES && survived.charges === 0 && survived.openInTheEnd === INSTANCES,
-      },
-    },
+    found(
+      'passed_while_shut',
+      passed,
+      ['passed while shut', `${passed.inquiries} inquiries, ${passed.reversals} reversals, ${passed.charges} charges`],
+      promise(
+        'doubt resolved, void reversed, no charge',
+        passed.inquiries > 0 && passed.reversals > 0 && passed.charges === 0,
+      ),
+    ),
+    found(
+      'contests',
+      { rounds: contests.length, decided },
+      ['opposite flips at once', `${decided} of ${contests.length}: one won, one conflict, both audited`],
+      promise('all', decided === contests.length),
+    ),
+    found(
+      'ended_first_charge_ms',
+      ended.firstChargeMs,
+      ['override that ends by itself', `first charge ${ended.firstChargeMs} ms after its end by the database's clock`],
+      promise('never before', ended.firstChargeMs >= 0),
+    ),
+    found(
+      'ended_everywhere_ms',
+      ended.everyInstanceMs,
+      ['every instance sells again', `${ended.everyInstanceMs} ms after its end`],
+      target(`≤ ${MOST_FLIP_MS} ms`, ended.everyInstanceMs <= MOST_FLIP_MS),
+    ),
+    found(
+      'survived',
+      survived,
+      [
+        'kill -9 of everything',
+        `${survived.shutAfterRestart} of ${INSTANCES} refuse as told before, without a control database; ${survived.openInTheEnd} sell when it is over`,
+      ],
+      promise(
+        'all, and no charge',
+        survived.shutAfterRestart === INSTANCES && survived.charges === 0 && survived.openInTheEnd === INSTANCES,
+      ),
+    ),
   ];
 }

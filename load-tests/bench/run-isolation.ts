@@ -5,7 +5,7 @@ import { channelTarget, openControlStore } from '@ballast/control';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { type Generator, openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult } from '../generator/plan.ts';
-import type { BenchFinding, Say } from './findings.ts';
+import { type BenchFinding, found, promise, type Say, target } from './findings.ts';
 import {
   checkAll,
   heal,
@@ -164,45 +164,44 @@ function findingsOf(pairs: readonly Pair[]): BenchFinding[] {
   const statuses = (state: keyof Pair) => JSON.stringify(addUp(pairs.map((pair) => pair[state].ill.statuses)));
   const list = (values: readonly number[]) => values.map((value) => value.toFixed(1)).join(', ');
   return [
-    {
-      key: 'load',
-      value: { per_second: 2 * PER_SECOND_EACH, pairs: PAIRS, seconds: RUN_MS / 1_000 },
-      what: 'load',
-      shown: `open, ${PER_SECOND_EACH}/s to each of two banks, ${PAIRS} pairs of ${RUN_MS / 1_000} s, deadline ${DEADLINE_MS} ms`,
-    },
-    { key: 'p99_ill_ms', value: p99('ill'), what: 'p99, the other bank hangs', shown: `${list(p99('ill'))} ms` },
-    { key: 'p99_well_ms', value: p99('well'), what: 'p99, the other bank is well', shown: `${list(p99('well'))} ms` },
-    {
-      key: 'p99_moves_ms',
-      value: round(moves.median, 2),
-      what: 'p99 moves by',
-      shown: `${moves.median.toFixed(1)} ms (${moves.least.toFixed(1)} to ${moves.most.toFixed(1)}), median of pairs`,
-      asked: { kind: 'target', text: `≤ ${mayMove.toFixed(1)} ms`, met: moves.median <= mayMove },
-    },
-    {
-      key: 'not_approved',
-      value: { ill: failed('ill'), well: failed('well') },
-      what: 'payments not approved',
-      shown: `${failed('ill')} while it hangs, ${failed('well')} while it is well`,
-      asked: { kind: 'target', text: 'no more than while it is well', met: failed('ill') <= failed('well') },
-    },
-    {
-      key: 'amplification',
-      value: round(amplification, 3),
-      what: 'asked of the hanging bank',
-      shown: `${amplification.toFixed(2)} requests (charges, inquiries, reversals) per payment meant for it`,
-      asked: { kind: 'promise', text: `≤ ${MOST_AMPLIFICATION}`, met: amplification <= MOST_AMPLIFICATION },
-    },
+    found('load', { per_second: 2 * PER_SECOND_EACH, pairs: PAIRS, seconds: RUN_MS / 1_000 }, [
+      'load',
+      `open, ${PER_SECOND_EACH}/s to each of two banks, ${PAIRS} pairs of ${RUN_MS / 1_000} s, deadline ${DEADLINE_MS} ms`,
+    ]),
+    found('p99_ill_ms', p99('ill'), ['p99, the other bank hangs', `${list(p99('ill'))} ms`]),
+    found('p99_well_ms', p99('well'), ['p99, the other bank is well', `${list(p99('well'))} ms`]),
+    found(
+      'p99_moves_ms',
+      round(moves.median, 2),
+      [
+        'p99 moves by',
+        `${moves.median.toFixed(1)} ms (${moves.least.toFixed(1)} to ${moves.most.toFixed(1)}), median of pairs`,
+      ],
+      target(`≤ ${mayMove.toFixed(1)} ms`, moves.median <= mayMove),
+    ),
+    found(
+      'not_approved',
+      { ill: failed('ill'), well: failed('well') },
+      ['payments not approved', `${failed('ill')} while it hangs, ${failed('well')} while it is well`],
+      target('no more than while it is well', failed('ill') <= failed('well')),
+    ),
+    found(
+      'amplification',
+      round(amplification, 3),
+      [
+        'asked of the hanging bank',
+        `${amplification.toFixed(2)} requests (charges, inquiries, reversals) per payment meant for it`,
+      ],
+      promise(`≤ ${MOST_AMPLIFICATION}`, amplification <= MOST_AMPLIFICATION),
+    ),
     slowestAnswer(
       everyRun.flatMap((one) => [one.healthy, one.ill]),
       DEADLINE_MS,
     ),
-    {
-      key: 'answers_of_the_ill_bank',
-      value: addUp(pairs.map(({ ill }) => ill.ill.statuses)),
-      what: 'its own payments were told',
-      shown: `${statuses('ill')} while it hangs, ${statuses('well')} while it is well`,
-    },
+    found('answers_of_the_ill_bank', addUp(pairs.map(({ ill }) => ill.ill.statuses)), [
+      'its own payments were told',
+      `${statuses('ill')} while it hangs, ${statuses('well')} while it is well`,
+    ]),
   ];
 }
 

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { openGenerator } from '../generator/open-generator.ts';
 import type { Impatience, Plan, RunResult } from '../generator/plan.ts';
-import type { BenchFinding, Say } from './findings.ts';
+import { type BenchFinding, found, promise, type Say, target } from './findings.ts';
 import { type GaugeWatch, watchGauges } from './gauges.ts';
 import {
   checkAll,
@@ -71,7 +71,7 @@ export async function runStorm(say: Say): Promise<boolean> {
     const storm = await measure(run, historyFile, say, () => serviceOf(system.runFile, 'collection').pid);
     say('checking the invariants …');
     return {
-      findings: [...findingsOf(storm), await oddAnswers(historyFile)],
+      findings: [...goodputOf(storm), ...boundsOf(storm), await oddAnswers(historyFile)],
       checked: await checkAll(run, historyFile),
     };
   });
@@ -131,84 +131,86 @@ async function measure(run: RunFile, historyFile: string, say: Say, pid: () => n
   }
 }
 
-function findingsOf({ before, during, after, charges, gauges, samePid, quietAfterMs }: Storm): BenchFinding[] {
+function goodputOf({ before, during, after, charges }: Storm): BenchFinding[] {
   // The first second connects; the last one may be cut short.
   const whole = before.bySecond.slice(1, -1);
   const usual = whole.reduce((sum, count) => sum + count, 0) / whole.length;
   const back = backAfter(after.bySecond, usual * BACK_SHARE);
   const sent = (result: RunResult) => Object.values(result.statuses).reduce((sum, count) => sum + count, 0);
   const offered = sent(during) / (STORM_MS / 1_000);
-  const megabytes = (gauges.most(MEMORY) ?? Number.NaN) / 1e6;
   return [
-    {
-      key: 'usual',
-      value: { per_second: round(usual, 1), p99_ms: round(before.latency.p99, 1) },
-      what: 'before',
-      shown: `${usual.toFixed(1)} payments/s approved, p99 ${before.latency.p99.toFixed(1)} ms`,
-    },
-    {
-      key: 'storm',
-      value: {
+    found('usual', { per_second: round(usual, 1), p99_ms: round(before.latency.p99, 1) }, [
+      'before',
+      `${usual.toFixed(1)} payments/s approved, p99 ${before.latency.p99.toFixed(1)} ms`,
+    ]),
+    found(
+      'storm',
+      {
         requests_per_second: round(offered),
         approved_per_second: round(during.perSecond, 1),
         answers: during.statuses,
       },
-      what: 'in the storm',
-      shown: `${Math.round(offered)} requests/s, ${during.perSecond.toFixed(1)} approved/s, answers ${JSON.stringify(during.statuses)}`,
-    },
-    {
-      key: 'charges_in_storm_per_second',
-      value: round(charges / (STORM_MS / 1_000), 1),
-      what: 'charges the bank had to bear',
-      shown: `${(charges / (STORM_MS / 1_000)).toFixed(1)}/s; usual are ${USUAL_PER_SECOND}`,
-      asked: { kind: 'promise', text: 'no more than usual', met: charges <= (USUAL_PER_SECOND * STORM_MS) / 1_000 },
-    },
+      [
+        'in the storm',
+        `${Math.round(offered)} requests/s, ${during.perSecond.toFixed(1)} approved/s, answers ${JSON.stringify(during.statuses)}`,
+      ],
+    ),
+    found(
+      'charges_in_storm_per_second',
+      round(charges / (STORM_MS / 1_000), 1),
+      ['charges the bank had to bear', `${(charges / (STORM_MS / 1_000)).toFixed(1)}/s; usual are ${USUAL_PER_SECOND}`],
+      promise('no more than usual', charges <= (USUAL_PER_SECOND * STORM_MS) / 1_000),
+    ),
     slowestAnswer([during], DEADLINE_MS),
-    {
-      key: 'back_after_s',
-      value: back,
-      what: `${BACK_SHARE * 100} % of the goodput is back`,
-      shown: `${back === null ? `never within ${AFTER_MS / 1_000} s` : `after ${back} s`}; by second ${after.bySecond.join(' ')}`,
-      asked: { kind: 'target', text: `≤ ${BACK_WITHIN_S} s`, met: back !== null && back <= BACK_WITHIN_S },
-    },
-    {
-      key: 'same_process',
-      value: samePid,
-      what: 'collection',
-      shown: samePid ? 'the same process throughout' : 'was restarted',
-      asked: { kind: 'promise', text: 'no restart', met: samePid },
-    },
-    {
-      key: 'memory_mb',
-      value: round(megabytes),
-      what: 'its memory, at most',
-      shown: `${Math.round(megabytes)} MB`,
-      asked: { kind: 'target', text: `≤ ${MOST_MEGABYTES} MB`, met: megabytes <= MOST_MEGABYTES },
-    },
-    ...queues.map(({ gauge, what, limit }): BenchFinding => {
+    found(
+      'back_after_s',
+      back,
+      [
+        `${BACK_SHARE * 100} % of the goodput is back`,
+        `${back === null ? `never within ${AFTER_MS / 1_000} s` : `after ${back} s`}; by second ${after.bySecond.join(' ')}`,
+      ],
+      target(`≤ ${BACK_WITHIN_S} s`, back !== null && back <= BACK_WITHIN_S),
+    ),
+  ];
+}
+
+function boundsOf({ gauges, samePid, quietAfterMs }: Storm): BenchFinding[] {
+  const megabytes = (gauges.most(MEMORY) ?? Number.NaN) / 1e6;
+  return [
+    found(
+      'same_process',
+      samePid,
+      ['collection', samePid ? 'the same process throughout' : 'was restarted'],
+      promise('no restart', samePid),
+    ),
+    found(
+      'memory_mb',
+      round(megabytes),
+      ['its memory, at most', `${Math.round(megabytes)} MB`],
+      target(`≤ ${MOST_MEGABYTES} MB`, megabytes <= MOST_MEGABYTES),
+    ),
+    ...queues.map(({ gauge, what, limit }) => {
       const most = gauges.most(gauge);
-      const met = most !== undefined && most <= limit;
-      return {
-        key: gauge,
-        value: most,
-        what: `${what}, at most`,
-        shown: String(most),
-        asked: { kind: 'promise', text: `≤ ${limit}`, met },
-      };
+      return found(
+        gauge,
+        most,
+        [`${what}, at most`, String(most)],
+        promise(`≤ ${limit}`, most !== undefined && most <= limit),
+      );
     }),
-    {
-      key: 'looks',
-      value: gauges.looks,
-      what: 'looks at its metrics',
-      shown: `${gauges.looks.made}, ${gauges.looks.unanswered} unanswered`,
-    },
-    {
-      key: 'decided_after_s',
-      value: quietAfterMs === null ? null : round(quietAfterMs / 1_000, 1),
-      what: 'everything is decided',
-      shown: quietAfterMs === null ? 'never' : `${(quietAfterMs / 1_000).toFixed(1)} s after the last payment`,
-      asked: { kind: 'promise', text: `within ${QUIET_LIMIT_MS / 1_000} s`, met: quietAfterMs !== null },
-    },
+    found('looks', gauges.looks, [
+      'looks at its metrics',
+      `${gauges.looks.made}, ${gauges.looks.unanswered} unanswered`,
+    ]),
+    found(
+      'decided_after_s',
+      quietAfterMs === null ? null : round(quietAfterMs / 1_000, 1),
+      [
+        'everything is decided',
+        quietAfterMs === null ? 'never' : `${(quietAfterMs / 1_000).toFixed(1)} s after the last payment`,
+      ],
+      promise(`within ${QUIET_LIMIT_MS / 1_000} s`, quietAfterMs !== null),
+    ),
   ];
 }
 

@@ -13,7 +13,7 @@ import { type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
 import type { Operation } from '../checker/history.ts';
 import type { GeneratorTerminal, RunResult } from '../generator/plan.ts';
-import { type BenchFinding, type Say, tell } from './findings.ts';
+import { type BenchFinding, found, promise, type Say, target, tell } from './findings.ts';
 import { withClient } from './observe.ts';
 import { round } from './statistics.ts';
 
@@ -150,17 +150,15 @@ export function slowestAnswer(results: readonly RunResult[], deadlineMs: number)
   const slowest: Record<string, number> = {};
   for (const { slowestMs } of results)
     for (const [status, ms] of Object.entries(slowestMs)) slowest[status] = Math.max(slowest[status] ?? 0, round(ms));
-  return {
-    key: 'slowest_answer_ms',
-    value: slowest,
-    what: 'slowest answers, ms by status',
-    shown: JSON.stringify(slowest),
-    asked: {
-      kind: 'target',
-      text: `≤ the deadline, ${deadlineMs} ms`,
-      met: Object.values(slowest).every((ms) => ms <= deadlineMs),
-    },
-  };
+  return found(
+    'slowest_answer_ms',
+    slowest,
+    ['slowest answers, ms by status', JSON.stringify(slowest)],
+    target(
+      `≤ the deadline, ${deadlineMs} ms`,
+      Object.values(slowest).every((ms) => ms <= deadlineMs),
+    ),
+  );
 }
 
 /** Answers that must never be, as terminals saw them: a bug's (500), and what is none (no answer at all). */
@@ -170,11 +168,10 @@ export async function oddAnswers(historyFile: string): Promise<BenchFinding> {
     const { http, body } = JSON.parse(line) as Operation;
     if (http === null || http === 500) odd.push(`${http} ${body ?? ''}`);
   }
-  return {
-    key: 'odd_answers',
-    value: odd.length,
-    what: 'answers 500, or none',
-    shown: [String(odd.length), ...odd.slice(0, 2)].join('  '),
-    asked: { kind: 'promise', text: 'none', met: odd.length === 0 },
-  };
+  return found(
+    'odd_answers',
+    odd.length,
+    ['answers 500, or none', [String(odd.length), ...odd.slice(0, 2)].join('  ')],
+    promise('none', odd.length === 0),
+  );
 }
