@@ -12,7 +12,7 @@ import { StopAsked } from './system/steps.ts';
 
 const usage = 'Usage: npm start [-- [--data DIR] [--no-traffic] [--kafka] [--any-ports]]';
 const OTHER_START_LIMIT_MS = 120_000;
-const OTHER_START_SAY_MS = 2_000;
+const SILENCE_MS = 2_000;
 const POLL_MS = 100;
 
 await runCommand(async () => {
@@ -45,7 +45,9 @@ await runCommand(async () => {
     if (!stopAsked.signal.aborted) await new Promise((resolve) => stopAsked.signal.addEventListener('abort', resolve));
   } finally {
     say('\nStopping …');
+    const heartbeat = setInterval(() => say('  … still stopping'), SILENCE_MS);
     await system.stop();
+    clearInterval(heartbeat);
   }
   say('Stopped. The data stay; npm start goes on from there.');
   return exitCode.done;
@@ -73,7 +75,7 @@ async function runOfTheOther(dataDir: string): Promise<RunFile> {
     const now = performance.now();
     if (holderOf(layoutOf(dataDir)) === undefined) throw new CannotRun('The other start ended. Try again.');
     if (now - started > OTHER_START_LIMIT_MS) throw new CannotRun('The other start does not get ready; stop it first.');
-    if (now - saidAt > OTHER_START_SAY_MS) {
+    if (now - saidAt > SILENCE_MS) {
       saidAt = now;
       say('  … it is still starting; waiting for it');
     }

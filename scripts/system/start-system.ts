@@ -109,7 +109,12 @@ async function startParts(
   });
   let describe: (() => RunFile) | undefined;
   const onChange = () => {
-    if (describe !== undefined) writeRunFile(layout, describe());
+    try {
+      if (describe !== undefined) writeRunFile(layout, describe());
+    } catch (error) {
+      // A full disk: what runs goes on, and the next change writes it again.
+      say(`${layout.runFile} could not be written: ${String(error)}`);
+    }
   };
   const steps = createStartSteps({ layout, installation, started, say, signal: options.signal, onChange });
 

@@ -53,11 +53,19 @@ export function supervise(options: ChildOptions): Child {
   let backOffMs = FIRST_BACK_OFF_MS;
   let logs: NodeJS.Timeout | undefined;
 
+  function bound(): void {
+    try {
+      boundLog(options.logFile);
+    } catch (error) {
+      options.say(`${options.logFile} could not be bounded: ${String(error)}`);
+    }
+  }
+
   function start(): void {
     if (state.kind === 'running') return;
     if (state.kind === 'waiting') clearTimeout(state.timer);
-    boundLog(options.logFile);
-    logs ??= setInterval(() => boundLog(options.logFile), LOG_LOOK_MS).unref();
+    bound();
+    logs ??= setInterval(bound, LOG_LOOK_MS).unref();
     const log = openSync(options.logFile, 'a', 0o600);
     const child = spawn(process.execPath, options.args, {
       cwd: options.cwd,

@@ -5,11 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { layoutOf, projectRoot, serverNames, serviceNames } from '../../scripts/system/layout.ts';
+import { layoutOf, type ProcessName, projectRoot, serverNames, serviceNames } from '../../scripts/system/layout.ts';
 import { processesNaming, signalIfThere } from '../../scripts/system/processes.ts';
 import { readRunFile } from '../../scripts/system/run-file.ts';
+import { query } from './support/settled.ts';
 
 const START_LIMIT_MS = 60_000;
+/** Orders of two self-checks and of `pay`, with some room. */
+const MADE_WITHOUT_TRAFFIC = 6;
+const processNames: readonly ProcessName[] = [...serviceNames, 'traffic'];
 
 interface Command {
   readonly child: ChildProcess;
@@ -54,7 +58,7 @@ async function up(start: Command): Promise<void> {
 function everyProcess(): number[] {
   const layout = layoutOf(dataDir);
   return [
-    ...serviceNames.flatMap((name) => processesNaming(layout.configFile(name))),
+    ...processNames.flatMap((name) => processesNaming(layout.configFile(name))),
     ...serverNames.flatMap((name) => processesNaming(layout.postgresDir(name))),
   ];
 }
@@ -97,13 +101,17 @@ test('npm start, beside itself, after a kill -9, and Ctrl-C', { timeout: 240_000
 });
 
 test('after everything was killed at once, it starts with the data it had; reset leaves nothing', async () => {
-  const start = command('start', '--no-traffic', '--any-ports');
+  const start = command('start', '--any-ports');
   await up(start);
+  const { databases } = readRunFile(dataDir);
+  await waitFor('the traffic to sell', () =>
+    query(databases.orders, 'select 1 from orders').then((rows) => rows.length > MADE_WITHOUT_TRAFFIC),
+  );
   start.child.kill('SIGKILL');
   for (const pid of everyProcess()) signalIfThere(pid, 'SIGKILL');
   const again = command('start', '--no-traffic', '--any-ports');
   await up(again);
-  const orders = command('sql', 'orders', 'select count(*) > 2 as kept from orders');
+  const orders = command('sql', 'orders', `select count(*) > ${MADE_WITHOUT_TRAFFIC} as kept from orders`);
   expect(await orders.exit).toBe(0);
   expect(orders.output()).toContain('t\n');
 
