@@ -28,14 +28,19 @@ const USUAL_PER_SECOND = 100;
 const impatience: Impatience = { tries: 10, pauseMs: 200 };
 /** The shortest that a terminal may ask for. */
 const DEADLINE_MS = 2_000;
-/** Later than any of them waits, and not so late that the bank forgets: its books fill with charges nobody heard of. */
-const SLOWER_BY_MS = 3_000;
+/**
+ * Later than any of them waits, so the bank's books fill with charges that nobody heard of. First so little that its answers
+ * still come, late; then so much that all we see of it is time-outs.
+ */
+const LATE_MS = 3_000;
+const VERY_LATE_MS = 8_000;
 /** What a storm holds at once: ten times the usual load, each for its whole deadline. */
 const CONNECTIONS = USUAL_PER_SECOND * impatience.tries * (DEADLINE_MS / 1_000);
 const USUAL_CONNECTIONS = 300;
 
 const BEFORE_MS = 12_000;
 const STORM_MS = 60_000;
+const VERY_LATE_AFTER_MS = 20_000;
 const AFTER_MS = 45_000;
 const QUIET_LIMIT_MS = 90_000;
 
@@ -51,6 +56,7 @@ const queues = [
   { gauge: 'ballast_commit_waiting_rows', what: 'rows waiting for a commit', limit: 5_000 },
 ] as const;
 const MEMORY = 'process_resident_memory_bytes';
+const HEAP = 'nodejs_heap_size_used_bytes';
 
 interface Storm {
   readonly before: RunResult;
@@ -80,7 +86,7 @@ export async function runStorm(say: Say): Promise<boolean> {
 async function measure(run: RunFile, historyFile: string, say: Say, pid: () => number): Promise<Storm> {
   const { url, internal_url } = serviceOf(run, 'collection');
   const [usual, stormy] = [openGenerator(), openGenerator()];
-  const gauges = watchGauges(internal_url, [MEMORY, ...queues.map(({ gauge }) => gauge)]);
+  const gauges = watchGauges(internal_url, [MEMORY, HEAP, ...queues.map(({ gauge }) => gauge)]);
   const pidBefore = pid();
   const plan = (number: number, durationMs: number): Plan => ({
     run: number,
@@ -111,12 +117,14 @@ async function measure(run: RunFile, historyFile: string, say: Say, pid: () => n
       impatience,
     });
     say(
-      `the bank is ${SLOWER_BY_MS / 1_000} s late, and terminals send up to ${impatience.tries} times, for ${STORM_MS / 1_000} s …`,
+      `the bank is ${LATE_MS / 1_000} s late, then ${VERY_LATE_MS / 1_000} s, and terminals send up to ${impatience.tries} times, for ${STORM_MS / 1_000} s …`,
     );
     const chargesBefore = (await receivedBy(run, BANK)).charge;
-    await slowDown(run, BANK, SLOWER_BY_MS);
+    await slowDown(run, BANK, LATE_MS);
     const storming = send(storm);
-    await pause(STORM_MS);
+    await pause(VERY_LATE_AFTER_MS);
+    await slowDown(run, BANK, VERY_LATE_MS);
+    await pause(STORM_MS - VERY_LATE_AFTER_MS);
     await heal(run, BANK);
     const charges = (await receivedBy(run, BANK)).charge - chargesBefore;
     say('both are gone; the usual load …');
@@ -175,7 +183,8 @@ function goodputOf({ before, during, after, charges }: Storm): BenchFinding[] {
 }
 
 function boundsOf({ gauges, samePid, quietAfterMs }: Storm): BenchFinding[] {
-  const megabytes = (gauges.most(MEMORY) ?? Number.NaN) / 1e6;
+  const megabytesOf = (name: string) => Math.round((gauges.most(name) ?? Number.NaN) / 1e6);
+  const megabytes = megabytesOf(MEMORY);
   return [
     found(
       'same_process',
@@ -185,8 +194,8 @@ function boundsOf({ gauges, samePid, quietAfterMs }: Storm): BenchFinding[] {
     ),
     found(
       'memory_mb',
-      round(megabytes),
-      ['its memory, at most', `${Math.round(megabytes)} MB`],
+      { resident: megabytes, heap: megabytesOf(HEAP) },
+      ['its memory, at most', `${megabytes} MB, heap ${megabytesOf(HEAP)} MB`],
       target(`≤ ${MOST_MEGABYTES} MB`, megabytes <= MOST_MEGABYTES),
     ),
     ...queues.map(({ gauge, what, limit }) => {
