@@ -12,8 +12,8 @@ beforeAll(async () => {
   t = await openTestPayments({
     label: 'second channel',
     banks: [{ name: 'bank_a' }, { name: 'bank_b' }],
-    // Nobody listens there: connections to bank_gone are refused.
-    urlOf: (bank, url) => (bank === 'bank_a' ? 'http://127.0.0.1:9' : url),
+    // Nobody listens there: connections are refused.
+    urls: { bank_a: 'http://127.0.0.1:9' },
   });
 });
 afterAll(() => t.close());

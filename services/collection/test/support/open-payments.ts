@@ -75,6 +75,8 @@ export interface TestPayments {
   script(bank: string, script: object): Promise<void>;
   heal(bank: string): Promise<void>;
   bankUrl(bank: string): string;
+  /** For another instance: its channels, with other addresses. */
+  channelsTo(urls: Readonly<Record<string, string>>): Map<string, HttpChannel>;
   books(bank?: string): Book[];
   order(orderId: string): Promise<Record<string, unknown>>;
   attempts(orderId: string): Promise<Record<string, unknown>[]>;
@@ -91,8 +93,8 @@ export interface TestPaymentsOptions {
   readonly horizonMs?: number;
   readonly timeoutMs?: number;
   readonly core?: Partial<PaymentsOptions>;
-  /** Instead of the bank's own address: a proxy's. */
-  readonly urlOf?: (bank: string, url: string) => string;
+  /** Instead of a bank's own address: a proxy's, or where nobody is. */
+  readonly urls?: Readonly<Record<string, string>>;
 }
 
 const simulatorMain = fileURLToPath(new URL('../../../bank-simulator/src/main.ts', import.meta.url));
@@ -125,13 +127,13 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     breaker: { ...defaultRules.breaker, minimumCalls: 100_000 },
   };
   const bankUrl = (bank: string) => `http://127.0.0.1:${ports.get(bank)}`;
-  const openChannels = () =>
+  const openChannels = (urls: Readonly<Record<string, string>> = {}) =>
     new Map(
       banks.map(({ name }) => [
         name,
         openHttpChannel({
           name,
-          url: options.urlOf?.(name, bankUrl(name)) ?? bankUrl(name),
+          url: urls[name] ?? bankUrl(name),
           livemode: false,
           horizonMs,
           keepsEarlyReversals: false,
@@ -145,7 +147,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     const core = openPayments({
       knex,
       databaseUrl: database.url,
-      channels: openChannels(),
+      channels: openChannels(options.urls),
       vault,
       clock,
       owner,
@@ -223,6 +225,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     script: (bank, script) => admin('PUT', bank, script),
     heal: (bank) => admin('DELETE', bank),
     bankUrl,
+    channelsTo: openChannels,
     books: (bank = 'bank_a') => linesOf(join(directory, `${bank}.jsonl`)),
     order: async (orderId) => (await knex.raw('select * from orders where order_id = ?', [orderId])).rows[0],
     attempts: async (orderId) =>
