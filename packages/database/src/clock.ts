@@ -44,12 +44,15 @@ let randomUsed = RANDOM_POOL.length;
 let lastMs = 0;
 let sequence = 0;
 
+/** Beyond it the earlier time was wrong, not the later one: going on from it would make ids that the database refuses. */
+const LARGEST_STEP_BACK_MS = 1_000;
+
 /**
  * A UUIDv7 (RFC 9562, method 1: a 12-bit counter after the milliseconds), increasing within this process also when the
- * clock steps back a little: ids order the batches and choose the partition.
+ * clock steps back a little: ids order the batches and choose the partition. After a larger step back it starts anew there.
  */
 export function uuidv7(nowMs: number): string {
-  if (nowMs > lastMs) {
+  if (nowMs > lastMs || nowMs < lastMs - LARGEST_STEP_BACK_MS) {
     lastMs = nowMs;
     sequence = randomBytes(2).readUInt16BE() & 0x7ff; // half the range is left for this millisecond
   } else if (++sequence > 0xfff) {

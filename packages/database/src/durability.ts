@@ -1,8 +1,8 @@
 // Settings that lose committed data are refused, not warned about: the answer to a terminal stands on them.
-import type pg from 'pg';
 
-const required = { fsync: 'on', full_page_writes: 'on' } as const;
-const LOSSY_SYNCHRONOUS_COMMIT = 'off';
+const required: Readonly<Record<string, string>> = { fsync: 'on', full_page_writes: 'on' };
+/** Without a synchronous standby `local` and `remote_write` are as good as `on`; with one they do not wait for its disk. */
+const safeWithStandby = new Set(['on', 'remote_apply']);
 
 export class LossySettings extends Error {
   constructor(setting: string, value: string) {
@@ -11,16 +11,22 @@ export class LossySettings extends Error {
   }
 }
 
-/** Rejects with LossySettings when this connection's commits may be lost by a crash. */
-export async function refuseLossySettings(client: pg.Client): Promise<void> {
-  const { rows } = await client.query<{ name: string; setting: string }>(
-    `select name, setting from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit')`,
+interface Setting {
+  readonly name: string;
+  readonly setting: string;
+}
+
+/** Rejects with LossySettings when commits on the connection that `run` uses may be lost by a crash. */
+export async function refuseLossySettings(run: (sql: string) => PromiseLike<{ rows: Setting[] }>): Promise<void> {
+  const { rows } = await run(
+    `select name, setting from pg_settings
+     where name in ('fsync', 'full_page_writes', 'synchronous_commit', 'synchronous_standby_names')`,
   );
-  for (const { name, setting } of rows) {
-    const lossy =
-      name === 'synchronous_commit'
-        ? setting === LOSSY_SYNCHRONOUS_COMMIT
-        : setting !== required[name as keyof typeof required];
-    if (lossy) throw new LossySettings(name, setting);
-  }
+  const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
+  for (const [name, value] of Object.entries(required))
+    if (settings.get(name) !== value) throw new LossySettings(name, settings.get(name) ?? 'unknown');
+  const commit = settings.get('synchronous_commit') ?? 'unknown';
+  const hasStandby = (settings.get('synchronous_standby_names') ?? '') !== '';
+  if (commit === 'off' || (hasStandby && !safeWithStandby.has(commit)))
+    throw new LossySettings('synchronous_commit', commit);
 }

@@ -36,6 +36,7 @@ export interface GroupCommitOptions<Row, Returned> {
   readonly maxBatch?: number;
   readonly maxWaiting?: number;
   readonly slowLaneMaxWaiting?: number;
+  readonly statementTimeoutMs?: number;
 }
 
 export interface GroupCommit<Row, Returned> {
@@ -67,6 +68,9 @@ const BATCH_LOCK_TIMEOUT_MS = 50;
 const SLOW_LOCK_TIMEOUT_MS = 1_000;
 /** Deadlocks and serialization are expected (two unique indexes cannot be locked in one order) and tried again. */
 const SLOW_TRIES = 5;
+/** A batch is sent again at once; a connection that is lost time and again is not hammered. */
+const FIRST_RESEND_PAUSE_MS = 20;
+const LONGEST_RESEND_PAUSE_MS = 500;
 const RETRYABLE = new Set(['40001', '40P01', '55P03', '57014']);
 
 export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
@@ -78,7 +82,11 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
     maxWaiting = MAX_WAITING,
     slowLaneMaxWaiting = SLOW_LANE_MAX_WAITING,
   } = options;
-  const connection = { connectionString: options.connectionString, applicationName: options.applicationName };
+  const connection = {
+    connectionString: options.connectionString,
+    applicationName: options.applicationName,
+    ...(options.statementTimeoutMs === undefined ? {} : { statementTimeoutMs: options.statementTimeoutMs }),
+  };
   const fast = openLane({ ...connection, lockTimeoutMs: BATCH_LOCK_TIMEOUT_MS });
   const slow = openLane({
     ...connection,
@@ -127,18 +135,20 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
   /** Until every row of the batch is answered, handed to the slow lane, or past its time. */
   async function commit(batch: Waiting<Row, Returned>[]): Promise<void> {
     let open = batch;
-    while (open.length > 0) {
+    for (let losses = 0; open.length > 0; ) {
       try {
         return settle(open, await send(fast, open));
       } catch (error) {
         if (!isConnectionLoss(error)) return toSlowLane(open, error);
+        await pauseAfter(losses++);
         open = survivors(open, error);
       }
     }
   }
 
   async function send(lane: typeof fast, entries: readonly Waiting<Row, Returned>[]): Promise<Returned[]> {
-    const client = await lane.connect(Math.max(...entries.map((entry) => entry.giveUpAt)));
+    // Until the first of them runs out of time: it is then told so, and the others go on.
+    const client = await lane.connect(Math.min(...entries.map((entry) => entry.giveUpAt)));
     const values = statement.params(entries.map((entry) => entry.row));
     const started = performance.now();
     // step: before a batch is sent
@@ -197,12 +207,16 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
 
   async function commitAlone(entry: Waiting<Row, Returned>): Promise<void> {
     let cause: unknown;
+    let losses = 0;
     for (let tries = 1; survivors([entry], cause).length > 0; ) {
       try {
         return settle([entry], await send(slow, [entry]));
       } catch (error) {
         cause = error;
-        if (isConnectionLoss(error)) continue;
+        if (isConnectionLoss(error)) {
+          await pauseAfter(losses++);
+          continue;
+        }
         const sqlstate = error instanceof pg.DatabaseError ? (error.code ?? '') : '';
         if (tries++ >= SLOW_TRIES || !RETRYABLE.has(sqlstate)) throw new RowRefused(statement.name, sqlstate, error);
       }
@@ -219,4 +233,10 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
       await Promise.all([fast.close(), slow.close()]);
     },
   };
+}
+
+async function pauseAfter(losses: number): Promise<void> {
+  if (losses === 0) return;
+  const ms = Math.min(LONGEST_RESEND_PAUSE_MS, FIRST_RESEND_PAUSE_MS * 2 ** Math.min(losses, 10));
+  await new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -4,6 +4,8 @@ import { refuseLossySettings } from './durability.ts';
 
 const CONNECT_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
+/** The server's own limit comes first; beyond it the server is not there any more, or waits for a standby that is not. */
+const SILENCE_MARGIN_MS = 1_000;
 const FIRST_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 500;
 
@@ -15,7 +17,15 @@ export interface Lane {
   close(): Promise<void>;
 }
 
-export function openLane(options: { connectionString: string; applicationName: string; lockTimeoutMs: number }): Lane {
+export interface LaneOptions {
+  readonly connectionString: string;
+  readonly applicationName: string;
+  readonly lockTimeoutMs: number;
+  readonly statementTimeoutMs?: number;
+}
+
+export function openLane(options: LaneOptions): Lane {
+  const { statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options;
   let current: pg.Client | null = null;
 
   async function connect(giveUpAt: number): Promise<pg.Client> {
@@ -37,22 +47,29 @@ export function openLane(options: { connectionString: string; applicationName: s
       application_name: options.applicationName,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      query_timeout: statementTimeoutMs + SILENCE_MARGIN_MS,
       // The plan must not depend on statistics: a day's partition is empty when its first batch is planned (facts.md).
       options: [
         'plan_cache_mode=force_generic_plan',
         'enable_seqscan=off',
         'jit=off',
         `lock_timeout=${options.lockTimeoutMs}`,
-        `statement_timeout=${STATEMENT_TIMEOUT_MS}`,
+        `statement_timeout=${statementTimeoutMs}`,
+        `transaction_timeout=${statementTimeoutMs + SILENCE_MARGIN_MS}`,
       ]
         .map((setting) => `-c ${setting}`)
         .join(' '),
     });
     // An error between queries; the next query on it fails too, and is handled there.
     client.on('error', () => drop(client));
-    await client.connect();
-    await refuseLossySettings(client);
-    return client;
+    try {
+      await client.connect();
+      await refuseLossySettings((sql) => client.query(sql));
+      return client;
+    } catch (error) {
+      drop(client); // refused or half open: it must not stay behind, one for each try
+      throw error;
+    }
   }
 
   function drop(client: pg.Client): void {

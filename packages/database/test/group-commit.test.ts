@@ -55,17 +55,18 @@ let commit: GroupCommit<Row, Taken>;
 const open: GroupCommit<Row, Taken>[] = [];
 
 function openCommit(
-  options: { direct?: boolean; maxWaiting?: number; maxBatch?: number } = {},
+  options: { direct?: boolean; maxWaiting?: number; maxBatch?: number; statementTimeoutMs?: number } = {},
 ): GroupCommit<Row, Taken> {
   const url = new URL(db.url);
   if (options.direct !== true) url.port = String(proxy.port);
-  const { maxWaiting, maxBatch } = options;
+  const { maxWaiting, maxBatch, statementTimeoutMs } = options;
   const opened = openGroupCommit({
     connectionString: url.href,
     applicationName: 'group commit test',
     statement: insert,
     ...(maxWaiting === undefined ? {} : { maxWaiting }),
     ...(maxBatch === undefined ? {} : { maxBatch }),
+    ...(statementTimeoutMs === undefined ? {} : { statementTimeoutMs }),
   });
   open.push(opened);
   return opened;
@@ -193,6 +194,23 @@ describe('a connection lost', () => {
   });
 });
 
+test('a server that says nothing any more is left after a while, and the rows are sent again', async () => {
+  const impatient = openCommit({ statementTimeoutMs: 200 });
+  await impatient.submit(row(0), soon());
+  proxy.holdAnswers();
+  const result = impatient.submit(row(1), soon());
+  await waitFor('the commit that nobody was told of', async () => (await count()) === 2);
+  const silent = await observer.query(`select pid from pg_stat_activity where application_name = 'group commit test'`);
+  await waitFor('the connection to be given up', async () => {
+    const { rows } = await observer.query(
+      `select pid from pg_stat_activity where application_name = 'group commit test'`,
+    );
+    return !rows.some(({ pid }) => silent.rows.some((old) => old.pid === pid));
+  });
+  proxy.release();
+  expect(await result).toEqual({ kind: 'absent', resent: true });
+});
+
 describe('a lock', () => {
   test('sends the batch to the slow lane; rows that come later do not wait for it', async () => {
     const blocker = await blockItems(`insert into item values (1, 'held', 'held', 1)`);
@@ -240,12 +258,18 @@ describe('limits', () => {
   });
 });
 
-test('a server that may lose commits is refused, and the row is told why', async () => {
+test('a server that may lose commits is refused, the row is told why, and no connection stays behind', async () => {
   await observer.query(`alter database ${db.name} set synchronous_commit = off`);
   try {
     const error = await openCommit()
-      .submit(row(1), performance.now() + 200)
+      .submit(row(1), performance.now() + 500)
       .catch((reason: unknown) => reason);
+    await waitFor('the refused connections to be gone', async () => {
+      const { rows } = await observer.query(
+        `select count(*)::int as n from pg_stat_activity where application_name like 'group commit test%'`,
+      );
+      return rows[0].n === 0;
+    });
     expect(error).toBeInstanceOf(NotSent);
     expect((error as NotSent).cause).toBeInstanceOf(LossySettings);
   } finally {

@@ -1,4 +1,5 @@
 // What the order database must be before the first payment: refused with a sentence, not found out at night.
+import { refuseLossySettings } from '@ballast/database';
 import type { Knex } from 'knex';
 
 /** Three day-partitioned tables with their indexes, 400 days kept: facts.md counts 1,605 locks without bounds. */
@@ -17,6 +18,7 @@ export async function checkDatabase(knex: Knex, singleMachineAccepted: boolean):
   if (walLevel !== 'logical') throw new Error(`wal_level is ${walLevel}; forwarding needs logical`);
   if (isolation !== 'read committed')
     throw new Error(`default_transaction_isolation is ${isolation}; the statements are written for read committed`);
+  await refuseLossySettings((sql) => knex.raw(sql));
   if (standbys === '' && !singleMachineAccepted)
     throw new Error(
       'no synchronous standby (synchronous_standby_names is empty): a lost disk loses acknowledged payments; configure one, or single_machine: "accepted"',
