@@ -1,5 +1,5 @@
 // Every check can fail: each invariant is shown a world in which it holds, and one with the fault that it exists for.
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
@@ -341,7 +341,8 @@ test('a person whom nobody expected is a violation', async () => {
 test('epochs of open orders are written down while a run goes on', async () => {
   const world = await database.plant();
   const { orderId } = world.orders.stuck;
-  const file = join(mkdtempSync(join(tmpdir(), 'ballast-leases-')), 'leases.jsonl');
+  const directory = mkdtempSync(join(tmpdir(), 'ballast-leases-'));
+  const file = join(directory, 'leases.jsonl');
   const watch = await observeLeases(world.input().orders, file);
   await waitFor('a sighting', () => readFileSync(file, 'utf8').includes(orderId));
   await world.sql('update orders set lease_epoch = 1 where order_id = $1', orderId);
@@ -351,6 +352,7 @@ test('epochs of open orders are written down while a run goes on', async () => {
   expect(results.find(({ id }) => id === 'I-05')?.violations).toContainEqual(
     `order ${orderId}: epoch 2 → 1, version 3 → 3`,
   );
+  rmSync(directory, { recursive: true });
 });
 
 test('a secret in a history is found, though it looks like nothing', async () => {
