@@ -2,12 +2,13 @@
 // of a bank x every habit of a terminal; the process dies there, restarts, settles, and the checker judges. `--plant all`
 // (or one fault's name) plants faults instead, each of which must turn it red.
 import { plants } from '../load-tests/sweep/patches.ts';
+import { type Rounds, runRounds } from '../load-tests/sweep/rounds.ts';
 import type { Outcome } from '../load-tests/sweep/run-scenario.ts';
 import { scenarios } from '../load-tests/sweep/scenarios.ts';
 import { type SweepServer, startSweepServer, sweep, sweepPlanted, unreached } from '../load-tests/sweep/sweep.ts';
 import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
 
-const usage = `Usage: npm run sweep [-- [--only TEXT] [--at-once N] [--plant FAULT|all] [--list]]`;
+const usage = `Usage: npm run sweep [-- [--only TEXT] [--at-once N] [--rounds N] [--plant FAULT|all] [--list]]`;
 const VIOLATIONS_SHOWN = 5;
 
 await runCommand(async () => {
@@ -15,6 +16,7 @@ await runCommand(async () => {
     {
       only: { type: 'string', default: '' },
       'at-once': { type: 'string', default: '3' },
+      rounds: { type: 'string', default: '1000' },
       plant: { type: 'string' },
       list: { type: 'boolean' },
     },
@@ -30,7 +32,7 @@ await runCommand(async () => {
   try {
     code =
       values.plant === undefined
-        ? await sweepAll(values.only, Number(values['at-once']), server)
+        ? await sweepAll(values.only, Number(values['at-once']), Number(values.rounds), server)
         : await plantAndSweep(values.plant, server);
     return code;
   } finally {
@@ -40,13 +42,15 @@ await runCommand(async () => {
   }
 });
 
-async function sweepAll(only: string, atOnce: number, server: SweepServer) {
+async function sweepAll(only: string, atOnce: number, rounds: number, server: SweepServer) {
   const started = performance.now();
   const chosen = scenarios.filter(({ name }) => name.includes(only));
-  if (chosen.length === 0) throw new UsedWrongly(`no scenario contains "${only}"; see --list`);
+  if (chosen.length === 0 && only !== 'rounds') throw new UsedWrongly(`no scenario contains "${only}"; see --list`);
   const outcomes = await sweep(chosen, server, atOnce, print);
-  const cases = outcomes.reduce((sum, outcome) => sum + outcome.cases, 0);
-  const violations = outcomes.reduce((sum, outcome) => sum + outcome.violations.length, 0);
+  const raced = only === '' || only === 'rounds' ? await runRounds(server, rounds, printRounds) : [];
+  const cases =
+    outcomes.reduce((sum, outcome) => sum + outcome.cases, 0) + raced.reduce((sum, one) => sum + one.rounds, 0);
+  const violations = [...outcomes.map((one) => one.violations), ...raced.map((one) => one.wrong)].flat().length;
   const missing = only === '' ? unreached(outcomes) : [];
   say(`${cases} cases in ${outcomes.length} scenarios, ${violations} violations, ${seconds(started)} s`);
   say(`states reached: ${[...new Set(outcomes.flatMap(({ states }) => states))].sort().join(' ')}`);
@@ -77,6 +81,12 @@ function print({ scenario, cases, violations, seconds: took }: Outcome): void {
   const verdict = violations.length === 0 ? 'ok ' : 'RED';
   say(`${verdict}  ${scenario}: ${cases} cases, ${violations.length} violations, ${took.toFixed(1)} s`);
   for (const violation of violations.slice(0, VIOLATIONS_SHOWN)) say(`       ${violation}`);
+}
+
+function printRounds({ name, rounds, wrong, ways }: Rounds): void {
+  say(`${wrong.length === 0 ? 'ok ' : 'RED'}  ${name}: ${rounds} rounds, ${wrong.length} wrong`);
+  for (const [way, count] of Object.entries(ways)) say(`       ${count} x ${way}`);
+  for (const one of wrong.slice(0, VIOLATIONS_SHOWN)) say(`       ${one}`);
 }
 
 function seconds(since: number): string {

@@ -30,6 +30,8 @@ export interface SweepServer {
   /** `keep`: the databases stay for whoever looks for the reason. */
   stop(keep: boolean): Promise<void>;
   readonly place: string;
+  /** Lets what was written for tests make its databases here. */
+  serveTests(): void;
 }
 
 export async function startSweepServer(): Promise<SweepServer> {
@@ -73,6 +75,9 @@ export async function startSweepServer(): Promise<SweepServer> {
 
   return {
     place: base,
+    serveTests: () => {
+      process.env['BALLAST_TEST_POSTGRES'] = shared.url('postgres');
+    },
     database: (scenario) => (scenario.ownPostgres === true ? onItsOwn() : onShared()),
     stop: async (keep) => {
       await shared.stop();
