@@ -4,6 +4,9 @@ import { z } from 'zod';
 import type { ChargeIdentity, ChargeOutcome, Evidence, InquiryOutcome, ReversalOutcome } from './bank-channel.ts';
 import type { Exchange } from './exchange.ts';
 
+/** What is kept of a bank's words goes into columns, events and answers: short, and nothing but what such a code is made of. */
+const code = (longest: number) => z.string().regex(new RegExp(`^[0-9A-Za-z_-]{1,${longest}}$`));
+
 const chargeAnswer = z.object({
   result: z.enum(['approved', 'declined', 'pending', 'reversed']),
   reference: z.string(),
@@ -11,17 +14,21 @@ const chargeAnswer = z.object({
   currency: z.string(),
   merchant_number: z.string(),
   terminal_number: z.string(),
-  response_code: z.string().max(16),
-  decline_code: z.string().max(64).optional(),
-  rrn: z.string().max(32).optional(),
-  authorization_code: z.string().max(32).optional(),
+  response_code: code(8),
+  decline_code: z
+    .string()
+    .regex(/^[a-z_]{1,64}$/)
+    .optional(),
+  // ISO 8583: an 12 and an 6; some banks write more, none as much as a card number.
+  rrn: code(12).optional(),
+  authorization_code: code(12).optional(),
 });
 
 const notFoundAnswer = z.object({ result: z.literal('not_found'), reference: z.string() });
 
 const reversalAnswer = z.union([
   z.object({ result: z.literal('reversed'), reference: z.string(), already: z.boolean() }),
-  z.object({ result: z.literal('refused'), reference: z.string(), response_code: z.string().max(16) }),
+  z.object({ result: z.literal('refused'), reference: z.string(), response_code: code(8) }),
 ]);
 
 /** `answer`: what the bank said, clear or not. Technical trouble says something about the channel's health. */
@@ -30,9 +37,15 @@ export interface Read<T> {
   readonly healthy: boolean;
 }
 
-export function readCharge(asked: ChargeIdentity, reply: Exchange, request: string): Read<ChargeOutcome> {
+/** `secrets`: what was sent and must not be kept, should the bank echo it. */
+export function readCharge(
+  asked: ChargeIdentity,
+  reply: Exchange,
+  request: string,
+  secrets: readonly string[] = [],
+): Read<ChargeOutcome> {
   if (reply.kind !== 'response') return broken(reply, request);
-  const evidence = evidenceOf(request, reply);
+  const evidence = evidenceOf(request, reply, secrets);
   const answer = chargeAnswer.safeParse(jsonOf(reply.text));
   if (reply.status !== 200 || !answer.success)
     return doubt(reply.status === 200 ? 'answer_not_understood' : `http_${reply.status}`, evidence, false);
@@ -118,11 +131,25 @@ function jsonOf(text: string): unknown {
   }
 }
 
-/** The answer as it came, cut to what is worth keeping. Digits that may be a card number are masked. */
-function evidenceOf(request: string, reply: Extract<Exchange, { kind: 'response' }>): Evidence {
-  const response = reply.text
-    .slice(0, 1_000)
-    .replaceAll(/(?<![0-9A-Za-z])[0-9]{13,19}(?![0-9A-Za-z])/g, '[digits]')
-    .replaceAll('\u0000', '');
+const KEPT = 1_000;
+/** Masking shortens at most 19 characters to 8: what is cut after it never shows half of what was masked. */
+const MASKED = 4 * KEPT;
+const DIGITS = /(?<![0-9A-Za-z])[0-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z])/g;
+
+/** The answer as it came, cut to what is worth keeping: without what we sent in secret, without runs of 12 to 19 digits. */
+function evidenceOf(
+  request: string,
+  reply: Extract<Exchange, { kind: 'response' }>,
+  secrets: readonly string[] = [],
+): Evidence {
+  let response = reply.text.slice(0, MASKED);
+  for (const secret of secrets) if (response.includes(secret)) response = without(response, secret);
+  response = response.replaceAll(DIGITS, '[digits]').replaceAll('\u0000', '').slice(0, KEPT);
   return { request, response: response.toWellFormed(), httpStatus: reply.status };
+}
+
+/** Three digits of a CVV inside a longer number are not the CVV. */
+function without(text: string, secret: string): string {
+  const literal = secret.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  return text.replaceAll(new RegExp(`(?<![0-9A-Za-z])${literal}(?![0-9A-Za-z])`, 'g'), '[removed]');
 }

@@ -205,8 +205,9 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
       const terms = termsOf(charge);
       const body = JSON.stringify({ ...terms, livemode: charge.livemode, instrument: instrumentOf(charge.instrument) });
       const masked = JSON.stringify({ ...terms, instrument: { type: charge.instrument.type } });
+      const secrets = secretsOf(charge.instrument);
       const asked: Asked = { identity: charge, method: 'POST', path: '/charges', body: () => body };
-      return call('pay', asked, callOptions, (reply) => readCharge(charge, reply, masked));
+      return call('pay', asked, callOptions, (reply) => readCharge(charge, reply, masked, secrets));
     },
     inquire: async (identity, callOptions) => {
       refuseOtherMode(identity);
@@ -253,6 +254,12 @@ function instrumentOf(instrument: Instrument): Readonly<Record<string, unknown>>
     cvv,
     pin_block: pinBlock,
   };
+}
+
+function secretsOf(instrument: Instrument): string[] {
+  if (instrument.type === 'code') return [instrument.code];
+  const { number, track2, cvv, pinBlock } = instrument;
+  return [track2, number, pinBlock, cvv].filter((secret) => secret !== undefined);
 }
 
 function secondsOf({ retryAfterMs }: Refusal): number | null {
