@@ -2,15 +2,19 @@
 // before it is sent.
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { bankReference } from '../src/payments/bank-reference.ts';
+import { beginNextAttempt } from '../src/payments/orders.sql.ts';
 import { takePayment } from '../src/payments/take-payment.ts';
 import { runOnce } from '../src/workers/resolver.ts';
-import { openTestPayments, routeTo, type TestPayments } from './support/open-payments.ts';
+import { MERCHANT, openTestPayments, routeTo, type TestPayments } from './support/open-payments.ts';
+import { wrongVersions } from './support/versions.ts';
 
 let t: TestPayments;
 
 beforeAll(async () => {
   t = await openTestPayments({
     label: 'second channel',
+    timeoutMs: 3_000,
     banks: [{ name: 'bank_a' }, { name: 'bank_b' }],
     // Nobody listens there: connections are refused.
     urls: { bank_a: 'http://127.0.0.1:9' },
@@ -67,6 +71,49 @@ test('a channel whose gate is shut is passed over before anything is stored', as
   }
 });
 
+test('a void that waits for the lock while the second attempt begins sees it, and the journal has no gap', async () => {
+  await t.script('bank_b', { extra_latency_ms: 2_000 });
+  const command = t.command({}, { routes: [routeTo('bank_b')], deadlineMs: 10_000 });
+  const paying = takePayment(t.core, command);
+  const order = await waitFor('commit 1', async () => {
+    const { rows } = await t.knex.raw("select order_id from orders where status = 'processing' and trace_number = ?", [
+      command.request.trace_number,
+    ]);
+    return rows[0]?.order_id as string | undefined;
+  });
+  const locked = await t.knex.transaction();
+  await locked.raw('select 1 from orders where order_id = ? for update', [order]);
+  const voiding = t.cancel(command.request);
+  await waitFor('the void waits for the lock', async () => {
+    const { rows } = await t.knex.raw(
+      "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%void_requested%'",
+    );
+    return rows.length > 0;
+  });
+  const begun = await beginNextAttempt(locked, {
+    merchantId: MERCHANT,
+    orderId: order,
+    leaseOwner: 'test-1',
+    leaseEpoch: 1,
+    attemptNo: 1,
+    reason: 'connect_failed',
+    channel: 'bank_b',
+    bankReference: bankReference(order, 2),
+    bankMerchantNumber: 'M1',
+    bankTerminalNumber: 'T1',
+    remainingMs: 2_000,
+    traceparent: null,
+  });
+  await locked.commit();
+  expect(begun).toBe(true);
+  expect(await voiding).toMatchObject({ status: 202, orderId: order });
+  await paying;
+  expect(await t.events(order)).toEqual(['accepted', 'attempt_changed', 'attempt_changed', 'void_requested']);
+  expect(await wrongVersions(t.knex)).toEqual([]);
+  // What a real second attempt would learn ends it; here nobody sends one.
+  await t.knex.raw('update orders set work = null where order_id = ?', [order]);
+});
+
 test('a void that comes between the two is obeyed: the second is never sent', async () => {
   const charges = t.books('bank_b').length;
   const rounds = 20;
@@ -94,4 +141,5 @@ test('a void that comes between the two is obeyed: the second is never sent', as
     "select count(*)::int as sent from attempt where channel = 'bank_b' and state <> 'not_sent'",
   );
   expect(rows[0].sent).toBeGreaterThanOrEqual(standing);
+  expect(await wrongVersions(t.knex)).toEqual([]);
 });

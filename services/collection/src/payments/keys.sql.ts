@@ -110,7 +110,7 @@ export async function takeOverVoid(
        from stored
        returning order_id
      )
-     select order_id from journal`,
+     select assert_same_count((select count(*) from taken), (select count(*) from journal)) as rows from taken`,
     { ...p, acceptedAt, answer },
   );
   return rows.length === 1;

@@ -109,7 +109,7 @@ export async function makeMove(knex: Knex, move: DecidedMove): Promise<boolean> 
        from tried
        returning order_id
      )
-     select order_id, assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows from journal`,
+     select assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows from moved`,
     { ...move },
   );
   return rows.length === 1;

@@ -37,9 +37,10 @@ export interface OrderRow {
   readonly authorization_code: string | null;
 }
 
-export const ORDER = `o.merchant_id, o.order_id, o.terminal_id, o.livemode, o.status, o.version, o.attempt_no, 
-  o.amount, o.currency, o.approved_amount,  o.method, o.channel, o.batch_number, o.trace_number, o.merchant_reference, o.instrument_fingerprint, o.card_bin,
-  o.card_last_four, o.user_id, o.discounts, to_char(o.business_date, 'YYYY-MM-DD') as business_date,
+export const ORDER = `o.merchant_id, o.order_id, o.terminal_id, o.livemode, o.status, o.version, o.attempt_no,
+  o.amount, o.currency, o.approved_amount, o.method, o.channel, o.batch_number, o.trace_number, o.merchant_reference,
+  o.instrument_fingerprint, o.card_bin, o.card_last_four, o.user_id, o.discounts,
+  to_char(o.business_date, 'YYYY-MM-DD') as business_date,
   rfc3339(o.accepted_at) as accepted_at, rfc3339(o.approve_until) as approve_until, o.lease_owner, o.lease_epoch,
   o.void_requested, o.window_closed, o.decline_code, o.answer, o.answer_status, a.rrn, a.authorization_code`;
 
@@ -64,11 +65,12 @@ export interface VoidResult {
 /**
  * A void of an order that exists. The row is locked first and the clock read after the lock, so the window is judged at
  * the moment the void takes effect. Undefined: the order stands where no void has an effect (the caller looks again).
- * An order that goes to `reversing` without a final answer gets `not_completed`.
+ * An order that goes to `reversing` without a final answer gets `not_completed`. `attemptNo` is the last attempt of the
+ * row that was looked at: another one begun since is not in this statement's snapshot, although its order's row would be.
  */
 export async function voidOrder(
   knex: Knex,
-  v: { merchantId: string; orderId: string; answer: string; traceparent: string | null },
+  v: { merchantId: string; orderId: string; attemptNo: number; answer: string; traceparent: string | null },
 ): Promise<VoidResult | undefined> {
   const { rows } = await knex.raw(
     `with locked as (
@@ -85,7 +87,7 @@ export async function voidOrder(
          lease_epoch = case o.status when 'processing' then o.lease_epoch else o.lease_epoch + 1 end,
          lease_until = case o.status when 'processing' then o.lease_until else clock_timestamp() end
        from locked
-       where o.merchant_id = :merchantId and o.order_id = :orderId
+       where o.merchant_id = :merchantId and o.order_id = :orderId and o.attempt_no = :attemptNo
          and (o.status = 'in_doubt'
            or o.status = 'processing' and not o.void_requested
            or o.status = 'approved' and not o.window_closed and clock_timestamp() < locked.voidable_until)
@@ -111,7 +113,7 @@ export async function voidOrder(
      )
      select before, (o).status as status,
        assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows
-     from tried`,
+     from moved`,
     v,
   );
   return rows[0];
@@ -141,7 +143,8 @@ export async function closeWindowOf(
          and a.attempt_no = (o).attempt_no
        returning version
      )
-     select version, assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows from journal`,
+     select (o).version, assert_same_count((select count(*) from moved), (select count(*) from journal)) as rows
+     from moved`,
     { merchantId, orderId, traceparent },
   );
   return rows[0];

@@ -59,6 +59,7 @@ async function voidFound(core: PaymentsCore, command: VoidPaymentCommand, order:
   const moved = await voidOrder(core.knex, {
     merchantId: order.merchant_id,
     orderId: order.order_id,
+    attemptNo: order.attempt_no,
     answer: answerJson(factsOfRow(order), 'not_completed'),
     traceparent: command.traceparent,
   });
