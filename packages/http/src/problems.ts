@@ -5,6 +5,7 @@ import type { Logger } from '@ballast/telemetry';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { App } from './app.ts';
+import { isDatabaseAway } from './database-away.ts';
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8';
 
@@ -60,7 +61,10 @@ export function problemHandlers(app: App, logger: Logger): void {
 
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger) {
   const problem = problemOf(error);
-  if (problem.status >= 500 && problem.code === 'internal') {
+  if (problem.code === 'database_unavailable') {
+    logger.warn({ request_id: request.id, route: request.routeOptions?.url, err: problem.cause }, 'database away');
+  }
+  if (problem.code === 'internal') {
     logger.error(
       { request_id: request.id, method: request.method, route: request.routeOptions?.url, err: error },
       'bug',
@@ -92,6 +96,12 @@ function problemOf(error: unknown): Problem {
   } = (error ?? {}) as { code?: string; statusCode?: number; message?: string };
   const known = byFastifyCode[code];
   if (known !== undefined) return new Problem(known, `${message}.`, { cause: error });
+  if (isDatabaseAway(error)) {
+    return new Problem('database_unavailable', 'The database did not answer; the same request may be sent again.', {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
+  }
   if (statusCode >= 400 && statusCode < 500) return new Problem('invalid_parameter', message, { cause: error });
   return new Problem('internal', 'Something broke on our side; it has been logged.', { cause: error });
 }

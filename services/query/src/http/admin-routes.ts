@@ -2,7 +2,6 @@
 import { idSchema, Problem, publicId, uuidOf } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
-import { orUnavailable } from '../database-away.ts';
 import { issueKey, revokeKey } from '../keys/api-keys.ts';
 import type { Deliveries } from '../read-model/deliveries.ts';
 import type { Rebuilds } from '../read-model/rebuild.ts';
@@ -32,7 +31,7 @@ export function adminRoutes(app: App, deliveries: Deliveries, rebuilds: Rebuilds
     async ({ body }, reply) => {
       const { merchant_id, livemode, name } = body;
       const merchantId = uuidIn('mer', merchant_id);
-      const { id, apiKey } = await orUnavailable(issueKey(knex, { merchantId, livemode }, name));
+      const { id, apiKey } = await issueKey(knex, { merchantId, livemode }, name);
       reply.code(201).header('cache-control', 'no-store');
       return { id: publicId('key', id), api_key: apiKey, merchant_id, livemode, name };
     },
@@ -42,7 +41,7 @@ export function adminRoutes(app: App, deliveries: Deliveries, rebuilds: Rebuilds
     '/admin/api-keys/:id',
     { onRequest, schema: { params: z.strictObject({ id: idSchema('key') }), response: replies } },
     async ({ params }, reply) => {
-      if (!(await orUnavailable(revokeKey(knex, uuidIn('key', params.id)))))
+      if (!(await revokeKey(knex, uuidIn('key', params.id))))
         throw new Problem('not_found', `There is no live key ${params.id}.`);
       return reply.code(204).send();
     },
@@ -50,27 +49,25 @@ export function adminRoutes(app: App, deliveries: Deliveries, rebuilds: Rebuilds
 
   app.post('/admin/rebuild', { onRequest, schema: { response: replies } }, async (_request, reply) => {
     reply.code(202);
-    return orUnavailable(rebuilds.start());
+    return rebuilds.start();
   });
 
-  app.get('/admin/rebuild', { onRequest, schema: { response: replies } }, async () =>
-    orUnavailable(rebuilds.progress()),
-  );
+  app.get('/admin/rebuild', { onRequest, schema: { response: replies } }, async () => rebuilds.progress());
 
   app.delete('/admin/rebuild', { onRequest, schema: { response: replies } }, async (_request, reply) => {
-    await orUnavailable(rebuilds.cancel());
+    await rebuilds.cancel();
     return reply.code(204).send();
   });
 
   app.get('/admin/parked', { onRequest, schema: { response: replies } }, async () => {
-    const parked = await orUnavailable(consumer.parked(MAX_PARKED_SHOWN));
+    const parked = await consumer.parked(MAX_PARKED_SHOWN);
     return { data: parked.map(({ order_id, ...rest }) => ({ order_id: publicId('ord', order_id), ...rest })) };
   });
 
   app.post(
     '/admin/parked/:id/retry',
     { onRequest, schema: { params: z.strictObject({ id: idSchema('ord') }), response: replies } },
-    async ({ params }) => orUnavailable(consumer.retryParked(uuidIn('ord', params.id))),
+    async ({ params }) => consumer.retryParked(uuidIn('ord', params.id)),
   );
 }
 

@@ -3,7 +3,6 @@
 import { Problem } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { orUnavailable } from '../database-away.ts';
 import { scopeOf } from '../keys/api-keys.ts';
 import type { Scope } from '../orders/read-orders.sql.ts';
 
@@ -20,7 +19,7 @@ const BEARER = /^Bearer ([!-~]{1,256})$/;
 export function requireKey(knex: Knex): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   return async (request, reply) => {
     const [, key] = BEARER.exec(request.headers.authorization ?? '') ?? [];
-    const scope = key === undefined ? undefined : await orUnavailable(scopeOf(knex, key));
+    const scope = key === undefined ? undefined : await scopeOf(knex, key);
     if (scope === undefined) {
       throw new Problem('api_key_invalid', 'Send "Authorization: Bearer <API key>" with a key that is not revoked.', {
         errors: [{ pointer: 'Authorization', detail: 'is missing or wrong' }],

@@ -4,7 +4,6 @@ import { idSchema, merchantOrderListSchema, merchantOrderStorySchema, uuidOf } f
 import type { Knex } from '@ballast/database';
 import { type App, problemReplies } from '@ballast/http';
 import { z } from 'zod';
-import { orUnavailable } from '../database-away.ts';
 import { listOrders } from '../orders/list-orders.ts';
 import { orderFiltersSchema } from '../orders/order-filters.ts';
 import { tellStory } from '../orders/tell-story.ts';
@@ -31,7 +30,7 @@ export function ordersRoutes(app: App, knex: Knex): void {
       },
     },
     async (request, reply) => {
-      const page = await orUnavailable(listOrders(knex, scopeOfRequest(request), request.query));
+      const page = await listOrders(knex, scopeOfRequest(request), request.query);
       if (page.next_cursor !== null) reply.header('link', `<${withCursor(request.url, page.next_cursor)}>; rel="next"`);
       return page;
     },
@@ -55,7 +54,7 @@ export function ordersRoutes(app: App, knex: Knex): void {
     async (request) => {
       const orderId = uuidOf('ord', request.params.id);
       if (orderId === undefined) throw new Error('BUG: the schema let through what is not an order id');
-      return orUnavailable(tellStory(knex, scopeOfRequest(request), orderId));
+      return tellStory(knex, scopeOfRequest(request), orderId);
     },
   );
 }

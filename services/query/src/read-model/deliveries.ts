@@ -10,7 +10,6 @@ import type { DeliveryReply, OrderEvent } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import { type Consumer, openConsumer } from '@ballast/events';
 import type { Logger } from '@ballast/telemetry';
-import { orUnavailable } from '../database-away.ts';
 import { applyTo } from '../orders/apply-events.ts';
 import { takeBackEvents } from '../orders/store-events.sql.ts';
 import { openPartitions, type Partitions } from './partitions.ts';
@@ -71,10 +70,10 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
 
   async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
     for (;;) {
-      const before = await orUnavailable(lastRebuild(knex));
+      const before = await lastRebuild(knex);
       await follow(before);
       const outcome = await deliverToBoth(messages);
-      const after = await orUnavailable(lastRebuild(knex));
+      const after = await lastRebuild(knex);
       if (nameOf(after) !== nameOf(before)) continue; // at most once per start and end of a rebuild
       if (outcome.failed !== undefined) throw outcome.failed;
       return outcome.reply;
