@@ -4,13 +4,14 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '@ballast/database/embedded';
+
 import { waitFor } from '@ballast/database/testing';
 import { request } from 'undici';
 import { createTerminal, type Terminal } from '../../scripts/system/terminal.ts';
 import { binOf, GONE_BIN, sweptBanks } from './behaviours.ts';
 import type { Order, Report } from './failpoints.ts';
 import { plants } from './patches.ts';
+import { quietPort } from './quiet-port.ts';
 
 const mainOf = (service: string) => fileURLToPath(new URL(`../../services/${service}/src/main.ts`, import.meta.url));
 const hook = new URL('./hook.ts', import.meta.url).href;
@@ -52,8 +53,8 @@ export interface SceneOptions {
 
 export async function openScene({ databaseUrl, directory, plant, bankLatencyMs = 0 }: SceneOptions): Promise<Scene> {
   mkdirSync(directory, { recursive: true });
-  const [port, internalPort, simulatorPort] = [await freePort(), await freePort(), await freePort()];
-  const gonePort = await freePort();
+  const [port, internalPort, simulatorPort] = [await quietPort(), await quietPort(), await quietPort()];
+  const gonePort = await quietPort();
   const adminToken = randomBytes(24).toString('base64url');
   const present = sweptBanks.filter((bank) => bank.gone !== true);
   const simulatorConfig = write('bank-simulator', {

@@ -2,6 +2,8 @@
 // served while it is fresh, served and read again beside it while it is stale, and waited for when it is older than that:
 // a revoked key is refused everywhere within STALE_MS, and a known terminal never waits for a look-up.
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { Problem } from '@ballast/contracts';
+import { type BulkheadRules, createSemaphore } from '@ballast/resilience';
 import type { Knex } from 'knex';
 import type { MasterKeys } from '../cards/master-keys.ts';
 import { findTerminal, type TerminalRow } from './merchants.sql.ts';
@@ -61,6 +63,12 @@ const FRESH_MS = 2_000;
 const STALE_MS = 10_000;
 /** About 2 kB each. Beyond it the oldest is dropped, so made-up terminal ids cannot fill the memory. */
 const MAX_ENTRIES = 20_000;
+/** Ids that nobody has: kept apart, so that made-up ones cannot push real terminals out, and not asked for again at once. */
+const MAX_UNKNOWN = 2_000;
+const UNKNOWN_FRESH_MS = 1_000;
+/** Anybody can send an id, before any signature: so many look-ups at once, and a short line, whatever comes in. */
+const LOOK_UPS: BulkheadRules = { maxInFlight: 4, maxWaiting: 256 };
+const LOOK_UP_LIMIT_MS = 2_000;
 
 interface Entry {
   readonly readAt: number;
@@ -71,24 +79,32 @@ interface Entry {
 export function openDirectory(options: DirectoryOptions): Directory {
   const { knex, keys, channelModes, now = () => performance.now() } = options;
   const entries = new Map<string, Entry>();
+  const unknown = new Map<string, number>();
+  const lookUps = createSemaphore(LOOK_UPS, now);
+
+  async function lookUp(terminalId: string, keyId: string): Promise<KnownKey | undefined> {
+    const result = await lookUps.run(() => findTerminal(knex, terminalId, keyId), now() + LOOK_UP_LIMIT_MS);
+    if (result.kind === 'refused')
+      throw new Problem('overloaded', 'Too many terminals are being looked up; nothing was stored.', {
+        retryAfterSeconds: 1,
+      });
+    return result.value === undefined ? undefined : knownKeyOf(result.value, keyId, keys, channelModes);
+  }
 
   function read(name: string, terminalId: string, keyId: string): Entry {
-    const known = findTerminal(knex, terminalId, keyId).then((row) =>
-      row === undefined ? undefined : knownKeyOf(row, keyId, keys, channelModes),
-    );
+    const known = lookUp(terminalId, keyId);
     const entry: Entry = { readAt: now(), known, renewing: false };
-    known.catch(() => entries.get(name) === entry && entries.delete(name)); // not cached; whoever waits is told
+    const forgetEntry = () => entries.get(name) === entry && entries.delete(name);
+    known.then((found) => {
+      if (found !== undefined) return;
+      forgetEntry();
+      keepBounded(unknown, name, now(), MAX_UNKNOWN);
+    }, forgetEntry); // a failed look-up is not cached; whoever waits is told
     return entry;
   }
 
   function keep(name: string, entry: Entry): void {
-    entries.delete(name);
-    entries.set(name, entry);
-    if (entries.size <= MAX_ENTRIES) return;
-    for (const oldest of entries.keys()) {
-      entries.delete(oldest);
-      return;
-    }
+    keepBounded(entries, name, entry, MAX_ENTRIES);
   }
 
   function renew(name: string, entry: Entry, terminalId: string, keyId: string): void {
@@ -108,6 +124,8 @@ export function openDirectory(options: DirectoryOptions): Directory {
       const held = entries.get(name);
       const age = held === undefined ? Number.POSITIVE_INFINITY : now() - held.readAt;
       if (held === undefined || age > STALE_MS) {
+        if (now() - (unknown.get(name) ?? Number.NEGATIVE_INFINITY) < UNKNOWN_FRESH_MS)
+          return Promise.resolve(undefined);
         const entry = read(name, terminalId, keyId);
         keep(name, entry);
         return entry.known;
@@ -115,8 +133,22 @@ export function openDirectory(options: DirectoryOptions): Directory {
       if (age > FRESH_MS && !held.renewing) renew(name, held, terminalId, keyId);
       return held.known;
     },
-    forget: () => entries.clear(),
+    forget: () => {
+      entries.clear();
+      unknown.clear();
+    },
   };
+}
+
+/** As the newest of at most `most`; the oldest goes. */
+function keepBounded<T>(map: Map<string, T>, name: string, value: T, most: number): void {
+  map.delete(name);
+  map.set(name, value);
+  if (map.size <= most) return;
+  for (const oldest of map.keys()) {
+    map.delete(oldest);
+    return;
+  }
 }
 
 function knownKeyOf(

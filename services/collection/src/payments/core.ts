@@ -45,6 +45,9 @@ export interface Told {
   readonly final: boolean;
 }
 
+/** What the terminal is told when its deadline comes before the answer; throws where that is a problem. */
+export type SoFar = () => Told;
+
 export interface PaymentsOptions {
   readonly knex: Knex;
   readonly databaseUrl: string;

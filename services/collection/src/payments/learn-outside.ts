@@ -55,6 +55,7 @@ function decide(row: MovableRow, attemptNo: number, { learning, approvedAmount }
       otherAmount: approvedAmount !== row.amount,
     });
   }
+  // Every attempt before the last is `not_sent` and moves no more: what moves alone is the last one.
   const attempt = looseMoveOf(learning, row.state);
   return attempt === null ? null : { order: row.status, attempt, answer: null };
 }

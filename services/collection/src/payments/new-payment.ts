@@ -9,6 +9,22 @@ import type { PaymentsCore, TakePaymentCommand } from './core.ts';
 import { discountsText, keyHash, similarHash, traceHash } from './identity.ts';
 import type { NewPayment } from './payments.sql.ts';
 
+/** What a request is known by, and the card or code it must have again to be the same. */
+export type Identities = Pick<NewPayment, 'merchantId' | 'keyHash' | 'traceHash' | 'fingerprint'>;
+
+export function identitiesOf(
+  core: PaymentsCore,
+  { terminal, request, idempotencyKey }: TakePaymentCommand,
+): Identities {
+  const method = request.payment_method;
+  return {
+    merchantId: terminal.merchantId,
+    keyHash: keyHash(terminal, idempotencyKey),
+    traceHash: traceHash(terminal, request.batch_number, request.trace_number),
+    fingerprint: core.vault.fingerprint(method.type === 'card' ? method.number : method.code),
+  };
+}
+
 export function newPayment(
   core: PaymentsCore,
   command: TakePaymentCommand,
@@ -17,17 +33,15 @@ export function newPayment(
   deadline: number,
 ): NewPayment {
   const { terminal, merchant, request } = command;
-  const { merchantId } = merchant;
+  const ids = identitiesOf(core, command);
+  const { merchantId, fingerprint } = ids;
   const orderId = uuidv7(nowMs);
   const method = request.payment_method;
   const card = method.type === 'card' ? method : null;
   const phone = request.user?.phone;
-  const fingerprint = core.vault.fingerprint(method.type === 'card' ? method.number : method.code);
   return {
-    merchantId,
+    ...ids,
     orderId,
-    keyHash: keyHash(terminal, command.idempotencyKey),
-    traceHash: traceHash(terminal, request.batch_number, request.trace_number),
     similarHash:
       core.duplicateWindowMs > 0 ? similarHash(terminal, fingerprint, request.amount, request.currency) : null,
     confirmedDuplicateOf: uuidOf('ord', request.confirm_duplicate_of ?? '') ?? null,
@@ -40,7 +54,6 @@ export function newPayment(
     batchNumber: request.batch_number,
     traceNumber: request.trace_number,
     merchantReference: request.merchant_reference ?? null,
-    fingerprint,
     cardBin: card?.number.slice(0, 6) ?? null,
     cardLastFour: card?.number.slice(-4) ?? null,
     cardSealed: card === null ? null : core.vault.seal(card.number, { merchantId, orderId, field: 'card' }),

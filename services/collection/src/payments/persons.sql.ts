@@ -1,4 +1,5 @@
-// What is with a person, and the answers that were odd. Small tables: by primary key, and the open cases by their index.
+// What is with a person, and the answers that were odd. Small tables: by primary key, and the open cases by their index;
+// each case's order and attempt by primary key, in the one partition that its id names.
 import type { Knex } from 'knex';
 
 export interface PersonCase {

@@ -32,16 +32,21 @@ const REFUSED_PAUSE_MS = 1_000;
 
 export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Promise<Resolution> {
   const { callMs, leaseMarginMs } = core.resolving;
+  // Counted from before the lease: a process that slept since then sends nothing under a lease that is no longer its own.
+  const until = performance.now() + callMs;
   const leased = await takeLease(core.knex, candidate, core.owner, callMs + leaseMarginMs);
   if (leased === undefined) return { kind: 'gone' };
   const channel = core.channels.get(leased.channel);
   if (channel === undefined) throw new Error(`BUG: no channel ${leased.channel}`);
   // step: lease taken
-  const step = leased.work === 'reverse' ? await reverse(core, channel, leased) : await inquire(core, channel, leased);
+  const step =
+    leased.work === 'reverse'
+      ? await reverse(core, channel, leased, until)
+      : await inquire(core, channel, leased, until);
   // step: bank has answered the resolver
   switch (step.kind) {
     case 'lesson': {
-      const applied = await learnUnderLease(core, leased, step.lesson);
+      const applied = await learnUnderLease(core, leased, step.lesson, until + leaseMarginMs);
       // step: resolver has learnt
       return applied ? { kind: 'learnt', learning: step.lesson.learning } : { kind: 'gone' };
     }
@@ -56,8 +61,8 @@ export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Pr
   }
 }
 
-async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased): Promise<Step> {
-  const outcome = await channel.inquire(identityOf(leased), callOptions(core, leased));
+async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Step> {
+  const outcome = await channel.inquire(identityOf(leased), callOptions(leased, until));
   noteDoubtfulAnswer(core, 'inquiry', askedOf(leased), outcome);
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
@@ -98,8 +103,8 @@ function inDoubt(leased: Leased, reason: string, evidence: Evidence | null): Ste
   return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'in_doubt', reason, evidence) };
 }
 
-async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased): Promise<Step> {
-  const outcome = await channel.reverse(identityOf(leased), leased.tries > 1, callOptions(core, leased));
+async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Step> {
+  const outcome = await channel.reverse(identityOf(leased), leased.tries > 1, callOptions(leased, until));
   noteDoubtfulAnswer(core, 'reversal', askedOf(leased), outcome);
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
@@ -148,7 +153,7 @@ function notSent(
 }
 
 /** An open order moves by the batch statement; an attempt whose order has ended moves alone. */
-async function learnUnderLease(core: PaymentsCore, leased: Leased, learnt: Lesson): Promise<boolean> {
+async function learnUnderLease(core: PaymentsCore, leased: Leased, learnt: Lesson, leaseEnd: number): Promise<boolean> {
   if (!isOpen(leased.status as OrderStatus)) {
     const state = looseMoveOf(learnt.learning, leased.state as AttemptState);
     return state !== null && move(core, leased, state, learnt);
@@ -163,7 +168,7 @@ async function learnUnderLease(core: PaymentsCore, leased: Leased, learnt: Lesso
       traceparent: null,
       ...learnt,
     },
-    performance.now() + core.resolving.leaseMarginMs,
+    leaseEnd,
   );
   return committed.kind === 'applied';
 }
@@ -199,7 +204,6 @@ function identityOf(leased: Leased): ChargeIdentity {
   };
 }
 
-function callOptions(core: PaymentsCore, leased: Leased) {
-  const until = performance.now() + core.resolving.callMs;
+function callOptions(leased: Leased, until: number) {
   return { sendBefore: until, deadline: until, traceparent: null, consumer: leased.merchant_id };
 }

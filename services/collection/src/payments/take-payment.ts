@@ -10,15 +10,16 @@ import { type Committed, CommitUnknown, NotSent, QueueFull } from '@ballast/data
 import type { Route } from '../merchants/directory.ts';
 import { answerJson, type OrderFacts } from './answer.ts';
 import { routesInOrder } from './channel-choice.ts';
-import type { PaymentsCore, TakePaymentCommand, Told } from './core.ts';
+import type { PaymentsCore, SoFar, TakePaymentCommand, Told } from './core.ts';
 import { beforeDeadline, expired } from './deadline.ts';
 import { lessonOf } from './learnt.ts';
-import { type Attempt, attemptAt, chargeOf, newPayment } from './new-payment.ts';
+import { type Attempt, attemptAt, chargeOf, identitiesOf, newPayment } from './new-payment.ts';
 import { noteDoubtfulAnswer } from './odd-answers.ts';
 import { beginNextAttempt, findOrder } from './orders.sql.ts';
 import type { Accepted, Moved, NewPayment } from './payments.sql.ts';
 import { LEASE_MARGIN_MS } from './payments.sql.ts';
-import { answerKnown, findKnown, presentOf } from './replay.ts';
+import { answerKnown, cancelNew, findKnown, presentOf } from './replay.ts';
+import { tooOld } from './transaction-time.ts';
 
 /** Kept back from the terminal's deadline for commit 2 and the reply: its p99 at saturation is 26 ms, its slow lane's 200. */
 const ANSWER_RESERVE_MS = 300;
@@ -29,9 +30,8 @@ const LEAST_CALL_MS = 500;
 const MOST_ATTEMPTS = 3;
 /** A key row can vanish between two statements (cleaned) once, not for ever. */
 const INSERT_TRIES = 3;
-/** Keys are kept 7 days; a day less, so that no accepted request can outlive its key. */
-const OLDEST_TRANSACTION_MS = 6 * 86_400_000;
-const NEWEST_TRANSACTION_MS = 86_400_000;
+/** Also of a copy of a request that was sent to a bank long ago: so nothing is said about banks. */
+const STORED_OR_NOT = 'It is not known whether the payment is stored. Send the same request again.';
 
 /** A payment under way: what is fixed about it once commit 1 stands. */
 interface Running {
@@ -45,7 +45,7 @@ interface Running {
 
 export async function takePayment(core: PaymentsCore, command: TakePaymentCommand): Promise<Told> {
   const deadline = command.receivedAt + command.deadlineMs;
-  let soFar: Told | null = null;
+  let soFar: SoFar | null = null as SoFar | null;
   const taking = take(core, command, deadline, (stored) => {
     soFar = stored;
   });
@@ -53,37 +53,30 @@ export async function takePayment(core: PaymentsCore, command: TakePaymentComman
     core.logger.error({ err: error }, 'a payment failed after its terminal was answered; the resolver takes over'),
   );
   if (told !== expired) return told;
-  if (soFar !== null) return soFar;
-  throw new Problem(
-    'database_unavailable',
-    'The order may or may not be stored; nothing was sent to a bank. Send the same request again.',
-    { retryAfterSeconds: 1 },
-  );
+  if (soFar !== null) return soFar();
+  throw new Problem('database_unavailable', STORED_OR_NOT, { retryAfterSeconds: 1 });
 }
 
 async function take(
   core: PaymentsCore,
   command: TakePaymentCommand,
   deadline: number,
-  onStored: (soFar: Told) => void,
+  onStored: (soFar: SoFar) => void,
 ): Promise<Told> {
   const nowMs = core.clock.now();
-  refuseWhatCannotBe(command, nowMs);
   const routes = routesInOrder(command.routes, command.request, Math.random).filter((r) =>
     core.channels.has(r.channel),
   );
-  const preferred = routes[0];
-  if (preferred === undefined) {
-    throw new Problem('no_channel', 'No channel of this merchant takes this payment.', {
-      errors: [{ pointer: '/payment_method', detail: 'no route fits method, card and currency' }],
-    });
-  }
-  const open = routes.filter((route) => refusalOf(core, route, command) === null);
-  const payment = newPayment(core, command, open[0] ?? preferred, nowMs, deadline);
-  if (open.length === 0) return refuse(core, command, payment, preferred);
+  const impossible = whatCannotBe(command, nowMs);
+  const [preferred] = routes;
+  if (impossible !== null || preferred === undefined)
+    return refuse(core, command, impossible ?? noChannel(), deadline, onStored);
+  const [route, ...elsewhere] = routes.filter((one) => refusalOf(core, one, command) === null);
+  if (route === undefined) return refuse(core, command, closed(core, preferred, command), deadline, onStored);
+  const payment = newPayment(core, command, route, nowMs, deadline);
 
   // step: before commit 1
-  const accepted = await accept(core, command, payment, deadline);
+  const accepted = await accept(core, command, payment, deadline, onStored);
   if ('told' in accepted) return accepted.told;
   // step: after commit 1
   const { facts, approveUntil } = accepted;
@@ -95,8 +88,8 @@ async function take(
     retryAfterSeconds: 1,
     final: false,
   };
-  onStored(inDoubt);
-  const running = callAndLearn(core, { command, payment, facts, inDoubt, deadline }, open.slice(1));
+  onStored(() => inDoubt);
+  const running = callAndLearn(core, { command, payment, facts, inDoubt, deadline }, route, elsewhere);
   core.inFlight.set(payment.orderId, running);
   try {
     return await running;
@@ -109,23 +102,30 @@ function refusalOf(core: PaymentsCore, route: Route, command: TakePaymentCommand
   return core.channels.get(route.channel)?.wouldRefuse('pay', command.merchant.merchantId) ?? null;
 }
 
-/** Every channel would refuse: stores nothing and uses up no key; but a copy of a known request still gets its answer. */
+/** A refusal stores nothing and uses up no key; but a copy of a request that was taken once still gets its answer. */
 async function refuse(
   core: PaymentsCore,
   command: TakePaymentCommand,
-  payment: NewPayment,
-  preferred: Route,
+  refusal: Problem,
+  deadline: number,
+  onStored: (soFar: SoFar) => void,
 ): Promise<Told> {
-  const known = await findKnown(core, payment);
-  if (known !== null && known.kind !== 'void_waiting') return answerKnown(core, command, payment, known);
-  const refusal = refusalOf(core, preferred, command);
-  throw new Problem('channel_refused', refusal === null ? 'The channel was closed a moment ago.' : explain(refusal), {
-    retryAfterSeconds: refusal?.retryAfterSeconds ?? 1,
-  });
+  const ids = identitiesOf(core, command);
+  const known = await findKnown(core, ids);
+  if (known === null || known.kind === 'void_waiting') throw refusal;
+  return answerKnown(core, command.request, ids, known, deadline, onStored);
 }
 
-function explain({ reason, detail }: { reason: string; detail: string }): string {
-  return `${reason}: ${detail}`;
+function closed(core: PaymentsCore, preferred: Route, command: TakePaymentCommand): Problem {
+  const refusal = refusalOf(core, preferred, command);
+  const detail = refusal === null ? 'The channel was closed a moment ago.' : `${refusal.reason}: ${refusal.detail}`;
+  return new Problem('channel_refused', detail, { retryAfterSeconds: refusal?.retryAfterSeconds ?? 1 });
+}
+
+function noChannel(): Problem {
+  return new Problem('no_channel', 'No channel of this merchant takes this payment.', {
+    errors: [{ pointer: '/payment_method', detail: 'no route fits method, card and currency' }],
+  });
 }
 
 /** Commit 1. Either the order is ours to go on with, or the terminal is told about the one that was there first. */
@@ -134,6 +134,7 @@ async function accept(
   command: TakePaymentCommand,
   payment: NewPayment,
   deadline: number,
+  onStored: (soFar: SoFar) => void,
 ): Promise<{ facts: OrderFacts; approveUntil: string } | { told: Told }> {
   for (let attempt = 1; attempt <= INSERT_TRIES; attempt++) {
     const committed = await submitNew(core, payment, deadline);
@@ -149,10 +150,15 @@ async function accept(
         approveUntil: known.order.approve_until,
       };
     }
-    if (known !== null) return { told: await answerKnown(core, command, payment, known) };
+    if (known?.kind === 'void_waiting') {
+      const told = await cancelNew(core, payment);
+      if (told !== null) return { told };
+      continue; // another copy of it, or the owner of its key, was first
+    }
+    if (known !== null) return { told: await answerKnown(core, command.request, payment, known, deadline, onStored) };
     if (committed.kind === 'applied') throw suspectedDuplicate(committed.row.similar_to ?? '');
   }
-  throw new Problem('overloaded', 'The key could not be taken; nothing was stored.', { retryAfterSeconds: 1 });
+  throw new Problem('overloaded', 'The key could not be taken; this sending stored nothing.', { retryAfterSeconds: 1 });
 }
 
 function suspectedDuplicate(similarTo: string): Problem {
@@ -169,26 +175,26 @@ async function submitNew(core: PaymentsCore, payment: NewPayment, deadline: numb
     return await core.accept.submit(payment, deadline - ANSWER_RESERVE_MS);
   } catch (error) {
     if (error instanceof QueueFull || error instanceof NotSent) {
-      throw new Problem('overloaded', 'Too many payments are waiting; nothing was stored.', {
+      throw new Problem('overloaded', 'Too many payments are waiting; this sending stored nothing.', {
         retryAfterSeconds: 1,
         cause: error,
       });
     }
-    if (error instanceof CommitUnknown) {
-      throw new Problem(
-        'database_unavailable',
-        'The order may or may not be stored; nothing was sent to a bank. Send the same request again.',
-        { retryAfterSeconds: 1, cause: error },
-      );
-    }
+    if (error instanceof CommitUnknown)
+      throw new Problem('database_unavailable', STORED_OR_NOT, { retryAfterSeconds: 1, cause: error });
     throw error;
   }
 }
 
 /** The bank call, outside any transaction, and commit 2. Another channel only after one that provably sent nothing. */
-async function callAndLearn(core: PaymentsCore, running: Running, elsewhere: readonly Route[]): Promise<Told> {
+async function callAndLearn(
+  core: PaymentsCore,
+  running: Running,
+  first: Route,
+  elsewhere: readonly Route[],
+): Promise<Told> {
   const { payment } = running;
-  let attempt: Attempt = { ...payment, attemptNo: 1 };
+  let attempt = attemptAt(payment.orderId, 1, first);
   let outcome = await callBank(core, running, attempt);
   for (const route of elsewhere) {
     if (outcome.kind !== 'not_sent' || attempt.attemptNo >= MOST_ATTEMPTS) break;
@@ -323,20 +329,11 @@ function toldFinally(body: string, orderId: string): Told {
   return { status: 201, body, replayed: false, orderId, retryAfterSeconds: null, final: true };
 }
 
-function refuseWhatCannotBe({ merchant, request }: TakePaymentCommand, nowMs: number): void {
-  if (!merchant.currencies.has(request.currency)) {
-    throw new Problem('currency_not_enabled', `${request.currency} is not enabled for this merchant.`, {
-      errors: [{ pointer: '/currency', detail: 'is not enabled for this merchant' }],
-    });
-  }
-  const age = nowMs - Date.parse(request.transaction_time);
-  if (age > OLDEST_TRANSACTION_MS || age < -NEWEST_TRANSACTION_MS) {
-    throw new Problem(
-      'too_old',
-      `The transaction time must lie within the last 6 days and not more than a day ahead of ${new Date(nowMs).toISOString()}.`,
-      {
-        errors: [{ pointer: '/transaction_time', detail: 'is outside what is accepted' }],
-      },
-    );
-  }
+/** The age first: what was taken longer ago than keys are kept is not known any more, whatever else is wrong now. */
+function whatCannotBe({ merchant, request }: TakePaymentCommand, nowMs: number): Problem | null {
+  const old = tooOld(request.transaction_time, nowMs);
+  if (old !== null || merchant.currencies.has(request.currency)) return old;
+  return new Problem('currency_not_enabled', `${request.currency} is not enabled for this merchant.`, {
+    errors: [{ pointer: '/currency', detail: 'is not enabled for this merchant' }],
+  });
 }

@@ -62,6 +62,7 @@ export interface Book {
 export interface TestPayments {
   readonly core: PaymentsCore;
   readonly knex: Knex;
+  readonly databaseUrl: string;
   readonly channels: ReadonlyMap<string, HttpChannel>;
   /** Another instance on the same database. */
   instance(owner: string, extra?: Partial<PaymentsOptions>): Promise<PaymentsCore>;
@@ -200,6 +201,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
   return {
     core,
     knex,
+    databaseUrl: database.url,
     channels: core.channels as ReadonlyMap<string, HttpChannel>,
     instance,
     command,

@@ -1,0 +1,79 @@
+// Who is at the terminal: what the cache promises, also to those who make ids up.
+import { randomBytes, randomUUID } from 'node:crypto';
+import { migrate, openDatabase } from '@ballast/database';
+import { freshDatabase } from '@ballast/database/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openMasterKeys } from '../src/cards/master-keys.ts';
+import { openMerchants } from '../src/merchants/provision.ts';
+
+const keys = openMasterKeys({
+  current: 'k1',
+  keys: { k1: randomBytes(32).toString('base64') },
+  fingerprint: randomBytes(32).toString('base64'),
+});
+const merchantId = randomUUID();
+const terminalId = randomUUID();
+let db: Awaited<ReturnType<typeof freshDatabase>>;
+let knex: ReturnType<typeof openDatabase>;
+let at = 0;
+let queries = 0;
+
+function open() {
+  return openMerchants({ knex, keys, channelModes: new Map([['bank_a', false]]), now: () => at });
+}
+
+beforeAll(async () => {
+  db = await freshDatabase('directory');
+  knex = openDatabase({ url: db.url, applicationName: 'test directory', poolMax: 8 });
+  await migrate(knex, new URL('../migrations/', import.meta.url));
+  const { provisioning } = open();
+  await provisioning.putMerchant({
+    merchantId,
+    name: 'Bakery',
+    timeZone: 'Europe/Berlin',
+    cutover: '00:00',
+    currencies: ['EUR'],
+    voidWindowSeconds: 60,
+  });
+  await provisioning.putTerminal({ terminalId, merchantId, name: 'till' });
+  knex.on('query', () => {
+    queries++;
+  });
+});
+afterAll(async () => {
+  await knex.destroy();
+  await db.drop();
+});
+
+test('a known terminal is read once, again beside when stale, and a key revoked elsewhere is refused in the end', async () => {
+  const { directory, provisioning } = open();
+  const { keyId } = await provisioning.issueKey(terminalId, false);
+  queries = 0;
+  await Promise.all(Array.from({ length: 100 }, () => directory.find(terminalId, keyId)));
+  expect(queries).toBe(1);
+
+  await open().provisioning.revokeKey(terminalId, keyId); // another process
+  expect(await directory.find(terminalId, keyId)).toBeDefined();
+  at += 3_000;
+  expect(await directory.find(terminalId, keyId)).toBeDefined(); // stale: served, and read again beside
+  at += 10_001;
+  expect(await directory.find(terminalId, keyId)).toBeUndefined();
+});
+
+test('ids that nobody has cost few look-ups, and push no real terminal out', async () => {
+  const { directory, provisioning } = open();
+  const { keyId } = await provisioning.issueKey(terminalId, false);
+  await directory.find(terminalId, keyId);
+  queries = 0;
+  const madeUp = Array.from({ length: 30_000 }, (_, i) => `00000000-0000-7000-8000-${String(i).padStart(12, '0')}`);
+  const results = await Promise.allSettled(madeUp.map((id) => directory.find(id, 'key_0')));
+  expect(queries).toBeLessThanOrEqual(260);
+  expect(results.filter((result) => result.status === 'rejected').length).toBe(30_000 - queries);
+  expect(results.find((result) => result.status === 'rejected')?.reason).toMatchObject({ code: 'overloaded' });
+
+  queries = 0;
+  expect(await directory.find(terminalId, keyId)).toBeDefined();
+  await Promise.all(Array.from({ length: 50 }, () => directory.find(madeUp[0] ?? '', 'key_0')));
+  expect(queries).toBe(0);
+  await provisioning.revokeKey(terminalId, keyId);
+});
