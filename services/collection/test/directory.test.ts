@@ -65,10 +65,10 @@ test('ids that nobody has cost few look-ups, and push no real terminal out', asy
   const { keyId } = await provisioning.issueKey(terminalId, false);
   await directory.find(terminalId, keyId);
   queries = 0;
-  const madeUp = Array.from({ length: 30_000 }, (_, i) => `00000000-0000-7000-8000-${String(i).padStart(12, '0')}`);
+  const madeUp = Array.from({ length: 3_000 }, (_, i) => `00000000-0000-7000-8000-${String(i).padStart(12, '0')}`);
   const results = await Promise.allSettled(madeUp.map((id) => directory.find(id, 'key_0')));
   expect(queries).toBeLessThanOrEqual(260);
-  expect(results.filter((result) => result.status === 'rejected').length).toBe(30_000 - queries);
+  expect(results.filter((result) => result.status === 'rejected').length).toBe(3_000 - queries);
   expect(results.find((result) => result.status === 'rejected')?.reason).toMatchObject({ code: 'overloaded' });
 
   queries = 0;
