@@ -83,7 +83,7 @@ function behaviourOf(run: RunFile, bank: string): string {
   return `${serviceOf(run, 'bank-simulator').admin_url}/banks/${bank}/behaviour`;
 }
 
-type Received = Readonly<Record<'charge' | 'inquiry' | 'reversal' | 'refund', number>>;
+export type Received = Readonly<Record<'charge' | 'inquiry' | 'reversal' | 'refund', number>>;
 
 /** Requests that have reached this bank since its start, by its own count. */
 export async function receivedBy(run: RunFile, bank: string): Promise<Received> {
