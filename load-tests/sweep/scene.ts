@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url';
 
 import { waitFor } from '@ballast/database/testing';
 import { request } from 'undici';
+import { pickPort } from '../../scripts/system/ports.ts';
 import { createTerminal, type Terminal } from '../../scripts/system/terminal.ts';
 import { binOf, GONE_BIN, sweptBanks } from './behaviours.ts';
 import type { Order, Report } from './failpoints.ts';
 import { plants } from './patches.ts';
-import { quietPort } from './quiet-port.ts';
 
 const mainOf = (service: string) => fileURLToPath(new URL(`../../services/${service}/src/main.ts`, import.meta.url));
 const hook = new URL('./hook.ts', import.meta.url).href;
@@ -53,8 +53,7 @@ export interface SceneOptions {
 
 export async function openScene({ databaseUrl, directory, plant, bankLatencyMs = 0 }: SceneOptions): Promise<Scene> {
   mkdirSync(directory, { recursive: true });
-  const [port, internalPort, simulatorPort] = [await quietPort(), await quietPort(), await quietPort()];
-  const gonePort = await quietPort();
+  const [port, internalPort, simulatorPort, gonePort] = await pickPorts();
   const adminToken = randomBytes(24).toString('base64url');
   const present = sweptBanks.filter((bank) => bank.gone !== true);
   const simulatorConfig = write('bank-simulator', {
@@ -190,6 +189,16 @@ export async function openScene({ databaseUrl, directory, plant, bankLatencyMs =
       await Promise.all([end(collection, 'SIGTERM'), end(simulator, 'SIGKILL'), ...banksGone]);
     },
   };
+}
+
+async function pickPorts(): Promise<[number, number, number, number]> {
+  const taken = new Set<number>();
+  const next = async () => {
+    const port = await pickPort(taken);
+    taken.add(port);
+    return port;
+  };
+  return [await next(), await next(), await next(), await next()];
 }
 
 async function provision(

@@ -7,7 +7,7 @@ import { cardOf, type SweptBank, sweptBanks } from './behaviours.ts';
 import { MERCHANT, type Scene, TERMINAL } from './scene.ts';
 
 /** What the terminal does when it got no answer: sends the same again, says nothing, or voids. */
-export const habits = ['retries', 'silent', 'voids'] as const;
+const habits = ['retries', 'silent', 'voids'] as const;
 export type Habit = (typeof habits)[number];
 
 export interface Till {

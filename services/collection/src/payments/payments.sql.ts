@@ -57,7 +57,7 @@ export interface Accepted {
 /** The sender stops at the deadline; the lease outlives it by this much, so a resolver never overtakes a live sender. */
 export const LEASE_MARGIN_MS = 5_000;
 /** How long after the deadline a terminal that polls may still be told "approved". */
-export const APPROVE_GRACE_MS = 60_000;
+const APPROVE_GRACE_MS = 60_000;
 
 type Columns<Row> = readonly (readonly [column: string, type: ArrayType, value: (row: Row) => unknown])[];
 

@@ -5,7 +5,7 @@ import { deleteOldKeys, deleteOldOddAnswers } from './cleaner.sql.ts';
 
 const DAY_MS = 86_400_000;
 /** take-payment.ts refuses a transaction time older than this less a day. */
-export const KEYS_KEPT_MS = 7 * DAY_MS;
+const KEYS_KEPT_MS = 7 * DAY_MS;
 const ODD_ANSWERS_KEPT_MS = 30 * DAY_MS;
 const ODD_ANSWERS_KEPT = 100_000;
 const INTERVAL_MS = 60_000;
