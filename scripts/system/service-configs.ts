@@ -68,6 +68,7 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
       delivery_token: secrets.delivery_token,
       forwarding_url: urlOf(ports.forwarding_internal),
       forwarding_admin_token: admin_token,
+      ...(kafka === undefined ? {} : { kafka }),
       admin_token,
       log_level,
     },
@@ -83,7 +84,14 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
           publication: 'ballast_journal',
         },
       ],
-      subscribers: [{ name: 'query', url: urlOf(ports.query_internal), token: secrets.delivery_token }],
+      subscribers: [
+        {
+          name: 'query',
+          url: urlOf(ports.query_internal),
+          token: secrets.delivery_token,
+          route: kafka === undefined ? 'direct' : 'kafka',
+        },
+      ],
       ...(kafka === undefined ? {} : { kafka }),
       admin_token,
       log_level,

@@ -9,6 +9,7 @@ import { openDeliveries } from './read-model/deliveries.ts';
 import { openForwarding } from './read-model/forwarding.ts';
 import { openRebuilds } from './read-model/rebuild.ts';
 import { dropLeftovers, migrateAll, openReadersPool } from './read-model/schemas.ts';
+import { consumeKafka } from './workers/consume-kafka.ts';
 import { keepRetention } from './workers/retention.ts';
 
 const config = readConfig();
@@ -32,7 +33,13 @@ await runService(logger, async (closing) => {
   const rebuilds = openRebuilds({ knex, databaseUrl, instance, forwarding, logger });
   closing.add(rebuilds.run());
 
-  const tokens = { adminToken: config.admin_token, deliveryToken: config.delivery_token };
+  const { kafka: connection, delivery_token: deliveryToken } = config;
+  if (connection !== undefined && url !== undefined) {
+    const { consumer } = deliveries;
+    closing.add(consumeKafka({ connection, consumer, forwardingUrl: url, deliveryToken, logger }));
+  }
+
+  const tokens = { adminToken: config.admin_token, deliveryToken };
   const faces = { readers, deliveries, rebuilds, metrics, logger, ...tokens, tls: tlsOf(config.listen) };
   const internal = closing.add(await buildInternalFace(faces));
   const publicFace = closing.add(await buildPublicFace(faces));
