@@ -30,6 +30,8 @@ export {
   batchNumberSchema,
   type FinalAnswer,
   finalAnswers,
+  type HeldVoid,
+  heldVoidSchema,
   instantSchema,
   type OrderStatus,
   orderStatuses,

@@ -94,12 +94,27 @@ export const voidRequestSchema = z
   .strictObject({
     batch_number: batchNumberSchema,
     trace_number: traceNumberSchema,
-    transaction_time: instantSchema,
+    transaction_time: instantSchema.meta({
+      description:
+        'That of the payment it names, as the payment has it; a number not known is held for recent ones only.',
+    }),
     reason: z.enum(['customer_cancelled', 'terminal_timeout', 'operator_error', 'other']).default('other'),
   })
   .meta({ id: 'VoidRequest' });
 
 export type VoidRequest = z.infer<typeof voidRequestSchema>;
+
+/** What a void is told whose payment is not known: nothing was undone, the number is held. */
+export const heldVoidSchema = z
+  .object({
+    status: z.literal('held'),
+    batch_number: z.string(),
+    trace_number: z.string(),
+    message: z.string().meta({ description: 'One sentence for the cashier.' }),
+  })
+  .meta({ id: 'HeldVoid' });
+
+export type HeldVoid = z.infer<typeof heldVoidSchema>;
 
 /** States of an order. The table of moves is in collection's payments/payment.ts. */
 export const orderStatuses = [

@@ -6,7 +6,7 @@ interface CatalogueEntry {
   readonly status: number;
   readonly title: string;
   readonly retryable: boolean;
-  /** 'no': nothing left for a bank. 'see_order': the order named in the problem says. */
+  /** 'no': nothing left for a bank. 'see_order': the order says, the one named in the problem or that of the number. */
   readonly moneyMoved: 'no' | 'see_order';
 }
 
@@ -30,7 +30,7 @@ export const problems = {
     status: 422,
     title: 'The transaction time is outside what is accepted',
     retryable: false,
-    moneyMoved: 'no',
+    moneyMoved: 'see_order', // an earlier sending may have been taken, and forgotten since
   },
   signature_missing: { status: 401, title: 'The request is not signed', retryable: false, moneyMoved: 'no' },
   signature_invalid: { status: 401, title: 'The signature is wrong', retryable: false, moneyMoved: 'no' },
@@ -92,8 +92,9 @@ export const problems = {
   no_channel: { status: 422, title: 'No channel takes this payment', retryable: false, moneyMoved: 'no' },
   already_exists: { status: 409, title: 'It exists already', retryable: false, moneyMoved: 'no' },
   channel_refused: { status: 503, title: 'The channel is closed or limited', retryable: true, moneyMoved: 'no' },
-  rate_limited: { status: 429, title: 'Too many requests', retryable: true, moneyMoved: 'no' },
-  overloaded: { status: 503, title: 'Too busy to take the request', retryable: true, moneyMoved: 'no' },
+  // These two are said without a look at the key: this sending stored nothing, an earlier one may have been taken.
+  rate_limited: { status: 429, title: 'Too many requests', retryable: true, moneyMoved: 'see_order' },
+  overloaded: { status: 503, title: 'Too busy to take the request', retryable: true, moneyMoved: 'see_order' },
   database_unavailable: { status: 503, title: 'The database did not answer', retryable: true, moneyMoved: 'see_order' },
   internal: { status: 500, title: 'Something broke on our side', retryable: true, moneyMoved: 'see_order' },
 } as const satisfies Record<string, CatalogueEntry>;

@@ -1,4 +1,5 @@
 // A void in every state of its payment, also before it.
+import { heldVoidSchema } from '@ballast/contracts';
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { closeWindow } from '../src/payments/close-window.ts';
@@ -33,6 +34,36 @@ describe('a void before its payment', () => {
     expect(t.books().length).toBe(charges);
   });
 
+  test('says that the number is held, not that anything was cancelled', async () => {
+    const { request } = t.command();
+    const told = await t.cancel(request);
+    expect(heldVoidSchema.parse(JSON.parse(told.body))).toMatchObject({
+      status: 'held',
+      message: expect.stringMatching(/7 days/),
+    });
+  });
+
+  test('of a payment older than keys are kept is refused: its payment may have been made and forgotten', async () => {
+    const { request } = t.command();
+    const transaction_time = new Date(Date.now() - 6.5 * 86_400_000).toISOString();
+    await expect(t.cancel({ ...request, transaction_time })).rejects.toMatchObject({
+      code: 'too_old',
+      errors: [{ pointer: '/transaction_time' }],
+    });
+    const { rows } = await t.knex.raw('select 1 from payment_key where order_id is null');
+    const before = rows.length;
+    const tomorrow = new Date(Date.now() + 2 * 86_400_000).toISOString();
+    await expect(t.cancel({ ...request, transaction_time: tomorrow })).rejects.toMatchObject({ code: 'too_old' });
+    expect((await t.knex.raw('select 1 from payment_key where order_id is null')).rows).toHaveLength(before);
+  });
+
+  test('however old the time it gives, a payment that is known is voided as it stands', async () => {
+    const command = t.command();
+    await t.pay(command);
+    const transaction_time = new Date(Date.now() - 6.5 * 86_400_000).toISOString();
+    expect(await t.cancel({ ...command.request, transaction_time })).toMatchObject({ status: 202 });
+  });
+
   test('twenty copies of the payment behind it: one order, one answer', async () => {
     const command = t.command();
     await t.cancel(numberOf(command));
@@ -47,7 +78,11 @@ describe('a void of a payment that is', () => {
     await t.script('bank_a', { extra_latency_ms: 150 });
     const command = t.command();
     const paying = takePayment(t.core, command);
-    await waitFor('commit 1', async () => (await t.cancel(numberOf(command))).orderId !== null);
+    await waitFor('commit 1', async () => {
+      const { rows } = await t.knex.raw('select 1 from orders where trace_number = ?', [command.request.trace_number]);
+      return rows.length > 0;
+    });
+    await t.cancel(numberOf(command));
     const told = await paying;
     expect(JSON.parse(told.body)).toMatchObject({ status: 'not_completed' });
     expect(await t.events(told.orderId ?? '')).toEqual(['accepted', 'void_requested', 'reversing']);

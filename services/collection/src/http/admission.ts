@@ -1,5 +1,6 @@
 // The way in: overload and quotas are looked at once the sender is known and before anything is stored, so a refusal here
-// uses up no key and reaches no bank.
+// uses up no key and reaches no bank. In a storm most of what is refused are copies: what became of a first one is not
+// looked at, and not said.
 import { Problem } from '@ballast/contracts';
 import type { Inbound, InboundRefusal } from '@ballast/resilience';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -36,7 +37,7 @@ function refusal({ rule, reason, numbers, retryAfterMs, rulesVersion }: InboundR
   reply.header('ratelimit', `"${rule}";r=0;t=${retryAfterSeconds}`);
   return new Problem(
     rule === 'overload' ? 'overloaded' : 'rate_limited',
-    `${reason} (rule ${rule}, version ${rulesVersion}; ${seen.join(', ')}). Nothing was stored.`,
+    `${reason} (rule ${rule}, version ${rulesVersion}; ${seen.join(', ')}). This sending stored nothing.`,
     { retryAfterSeconds },
   );
 }

@@ -1,6 +1,7 @@
 // What terminals call. Bodies and answers are the schemas of contracts; each route is one verb of payments/.
 import {
   batchNumberSchema,
+  heldVoidSchema,
   idSchema,
   Problem,
   paymentRequestSchema,
@@ -102,9 +103,12 @@ export function paymentsRoutes(app: App, { core, inbound, signed }: PaymentsRout
         headers: moneyHeaders,
         body: voidRequestSchema,
         response: {
-          200: paymentSchema.meta({ description: 'Nothing stands: no money moved, or it was returned.' }),
+          200: z.union([paymentSchema, heldVoidSchema]).meta({
+            description:
+              'Nothing stands: no money moved, or it was returned; or no such payment is known, and its number is held.',
+          }),
           202: paymentSchema.meta({ description: 'The payment is being returned; ask again by GET.' }),
-          ...problemReplies(...moneyProblems, 'not_voidable', 'still_processing'),
+          ...problemReplies(...moneyProblems, 'too_old', 'not_voidable', 'still_processing'),
         },
       },
     },

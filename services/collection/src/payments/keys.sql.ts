@@ -49,6 +49,18 @@ export async function holdNumberForVoid(
   return rows.length === 1;
 }
 
+/** The same void again: its number is held from now on anew. False: its payment has come meanwhile. */
+export async function holdNumberOn(knex: Knex, merchantId: string, traceHash: string): Promise<boolean> {
+  const { rows } = await knex.raw(
+    `update payment_key set created_at = now() where merchant_id = ? and trace_hash = ? and order_id is null
+     returning merchant_id`,
+    [merchantId, traceHash],
+  );
+  return rows.length === 1;
+}
+
+const UNIQUE_VIOLATION = '23505';
+
 /** The columns of a payment that arrived after its void. */
 export interface CancelledPayment {
   readonly merchantId: string;
@@ -79,7 +91,8 @@ export interface CancelledPayment {
 
 /**
  * The payment that a void was waiting for takes over the void's key row (guard: it has no order yet) and is stored
- * `cancelled`, with its answer, in the same statement: no attempt, nothing sent. False: another copy of it was first.
+ * `cancelled`, with its answer, in the same statement: no attempt, nothing sent. The key is kept from now on, not from the
+ * void's time. False: another copy of it was first, or its key belongs to another row.
  */
 export async function takeOverVoid(
   knex: Knex,
@@ -87,9 +100,9 @@ export async function takeOverVoid(
   acceptedAt: string,
   answer: string,
 ): Promise<boolean> {
-  const { rows } = await knex.raw(
+  const taking = knex.raw(
     `with taken as (
-       update payment_key set key_hash = :keyHash, similar_hash = :similarHash, order_id = :orderId
+       update payment_key set key_hash = :keyHash, similar_hash = :similarHash, order_id = :orderId, created_at = now()
        where merchant_id = :merchantId and trace_hash = :traceHash and order_id is null
        returning merchant_id
      ), stored as (
@@ -113,5 +126,10 @@ export async function takeOverVoid(
      select assert_same_count((select count(*) from taken), (select count(*) from journal)) as rows from taken`,
     { ...p, acceptedAt, answer },
   );
-  return rows.length === 1;
+  try {
+    return (await taking).rows.length === 1;
+  } catch (error) {
+    if ((error as { code?: string }).code === UNIQUE_VIOLATION) return false;
+    throw error;
+  }
 }

@@ -1,14 +1,15 @@
 // A void names the terminal's own number. What it does depends on where the order stands (design.md §3, "Voids"):
 // not there yet → the number is held, and the payment that arrives later is cancelled; processing → the wish is set and
 // commit 2 obeys it; in doubt or approved within its window → reversing; ended without money → success without effect.
-import { Problem, publicId } from '@ballast/contracts';
+import { type HeldVoid, Problem, publicId } from '@ballast/contracts';
 import { answerJson } from './answer.ts';
 import type { PaymentsCore, Told, VoidPaymentCommand } from './core.ts';
 import { beforeDeadline, expired } from './deadline.ts';
 import { keyHash, traceHash } from './identity.ts';
-import { findKeyByTrace, holdNumberForVoid } from './keys.sql.ts';
+import { findKeyByTrace, holdNumberForVoid, holdNumberOn } from './keys.sql.ts';
 import { findOrder, type OrderRow, voidOrder } from './orders.sql.ts';
 import { factsOfRow, presentOf } from './replay.ts';
+import { tooOld } from './transaction-time.ts';
 
 /** The state can move between our look and our statement, but only forward: this often at most. */
 const TRIES = 5;
@@ -32,8 +33,14 @@ async function findAndVoid(core: PaymentsCore, command: VoidPaymentCommand): Pro
   const trace = traceHash(terminal, request.batch_number, request.trace_number);
   for (let attempt = 1; attempt <= TRIES; attempt++) {
     const key = await findKeyByTrace(core.knex, terminal.merchantId, trace);
-    if (key?.order_id === null) return heldForVoid(command);
+    if (key?.order_id === null) {
+      if (await holdNumberOn(core.knex, terminal.merchantId, trace)) return heldForVoid(command);
+      continue; // its payment arrived meanwhile
+    }
     if (key === undefined) {
+      // Its payment may have been made and its key forgotten since: what is held then would promise too much.
+      const old = tooOld(request.transaction_time, core.clock.now());
+      if (old !== null) throw old;
       const own = keyHash(terminal, command.idempotencyKey);
       const held = await holdNumberForVoid(core.knex, terminal.merchantId, own, trace);
       // step: after the number was held
@@ -92,11 +99,13 @@ function notVoidable(orderId: string, detail: string): Problem {
 }
 
 function heldForVoid({ request }: VoidPaymentCommand): Told {
-  const body = JSON.stringify({
-    status: 'cancelled',
+  const held: HeldVoid = {
+    status: 'held',
     batch_number: request.batch_number,
     trace_number: request.trace_number,
-    message: 'No payment with this number has arrived; if it does, it will be cancelled and not sent to the bank.',
-  });
+    message:
+      'No payment with this number is known from the last 7 days. If it still arrives, it is cancelled and not sent to the bank.',
+  };
+  const body = JSON.stringify(held);
   return { status: 200, body, replayed: false, orderId: null, retryAfterSeconds: null, final: true };
 }

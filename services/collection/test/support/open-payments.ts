@@ -72,7 +72,11 @@ export interface TestPayments {
     core?: PaymentsCore,
   ): Promise<Told & { order: string; json: Record<string, unknown> }>;
   /** Voids the payment with this number. */
-  cancel(of: { batch_number: string; trace_number: string }, core?: PaymentsCore): Promise<Told>;
+  cancel(
+    of: { batch_number: string; trace_number: string; transaction_time?: string },
+    core?: PaymentsCore,
+    idempotencyKey?: string,
+  ): Promise<Told>;
   script(bank: string, script: object): Promise<void>;
   heal(bank: string): Promise<void>;
   bankUrl(bank: string): string;
@@ -209,17 +213,17 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
       const told = await takePayment(by, paid);
       return { ...told, order: told.orderId ?? '', json: JSON.parse(told.body) };
     },
-    cancel: (of, by = core) =>
+    cancel: (of, by = core, idempotencyKey = randomUUID()) =>
       voidPayment(by, {
         terminal,
         merchant,
         request: {
           batch_number: of.batch_number,
           trace_number: of.trace_number,
-          transaction_time: new Date().toISOString(),
+          transaction_time: of.transaction_time ?? new Date().toISOString(),
           reason: 'other',
         },
-        idempotencyKey: randomUUID(),
+        idempotencyKey,
         deadlineMs: 5_000,
         receivedAt: performance.now(),
         traceparent: null,
