@@ -20,7 +20,7 @@ export const quickClock: readonly Patch[] = [
   { file: `${payments}/resolving.ts`, from: 'leaseMarginMs: 5_000', to: 'leaseMarginMs: 500' },
   { file: `${payments}/resolving.ts`, from: 'firstDelayMs: 1_000', to: 'firstDelayMs: 100' },
   { file: `${payments}/resolving.ts`, from: 'longestDelayMs: 15_000', to: 'longestDelayMs: 400' },
-  { file: `${payments}/resolving.ts`, from: 'reversalsBeforePerson: 40', to: 'reversalsBeforePerson: 6' },
+  { file: `${payments}/resolving.ts`, from: 'reversalsBeforePerson: 40', to: 'reversalsBeforePerson: 12' },
   { file: 'services/collection/src/workers/resolver.ts', from: 'INTERVAL_MS = 500', to: 'INTERVAL_MS = 100' },
   { file: 'packages/channels/src/ballast-http.ts', from: 'LATE_ANSWER_MS = 2_000', to: 'LATE_ANSWER_MS = 9_000' },
   { file: 'packages/resilience/src/rules.ts', from: 'openMs: 5_000', to: 'openMs: 200' },
