@@ -28,6 +28,9 @@ await runCommand(async () => {
     return exitCode.done;
   }
   const server = await startSweepServer();
+  // Ctrl-C reaches the processes under test by itself; PostgreSQL stands apart and is stopped by us.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => void server.stop(false).finally(() => process.exit(exitCode.couldNotRun)));
   let code: ExitCode = exitCode.couldNotRun;
   try {
     code =
