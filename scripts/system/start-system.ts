@@ -50,7 +50,7 @@ export interface StartOptions {
   readonly signal?: AbortSignal;
 }
 
-export type PartName = ProcessName | `postgres-${ServerName}`;
+export type PartName = ProcessName | `postgres-${ServerName}` | 'kafka';
 
 export interface System {
   /** As it is now: pids change when something is restarted. The same as `.ballast/run.json`. */
@@ -151,9 +151,15 @@ async function startParts(
   return describe;
 }
 
-function handleOf({ servers, processes }: Started, describe: () => RunFile, stop: () => Promise<void>): System {
+function handleOf(started: Started, describe: () => RunFile, stop: () => Promise<void>): System {
+  const { servers, processes } = started;
   const serverOf = (part: PartName) =>
     serverNames.map((name) => servers[name]).find((server) => `postgres-${server?.name}` === part);
+
+  function broker() {
+    if (started.kafka === undefined) throw new Error('kafka was not started');
+    return started.kafka;
+  }
 
   function processOf(part: PartName): ServiceProcess {
     const process = processes.get(part as ProcessName);
@@ -165,8 +171,9 @@ function handleOf({ servers, processes }: Started, describe: () => RunFile, stop
     get runFile() {
       return describe();
     },
-    kill: (part, signal) => (serverOf(part) ?? processOf(part)).kill(signal),
+    kill: (part, signal) => (part === 'kafka' ? broker().kill(0) : (serverOf(part) ?? processOf(part)).kill(signal)),
     restart: async (part) => {
+      if (part === 'kafka') return broker().restart(0);
       const server = serverOf(part);
       if (server !== undefined) {
         await server.end();

@@ -26,7 +26,7 @@ let scene: FlipScene;
 let failed = false;
 
 beforeAll(async () => {
-  under = await startUnderTest('switches', ['bank-simulator', 'collection']);
+  under = await startUnderTest('switches', { services: ['bank-simulator', 'collection'] });
   const { system } = under;
   for (const merchant of readCredentials(system.runFile).merchants) await routeAllTo(system.runFile, merchant, BANK);
   instances = await openInstances(system, ALL.length);

@@ -20,8 +20,13 @@ export interface SystemUnderTest {
 const horizonMs = 2_000;
 const latency = { p50_ms: 5, p99_ms: 30 };
 
-/** `services`: those that the test needs; default all. */
-export async function startUnderTest(label: string, services?: readonly ServiceName[]): Promise<SystemUnderTest> {
+export interface UnderTestOptions {
+  /** Those that the test needs; default all. */
+  readonly services?: readonly ServiceName[];
+  readonly kafka?: boolean;
+}
+
+export async function startUnderTest(label: string, options: UnderTestOptions = {}): Promise<SystemUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), `ballast-e2e-${label}-`));
   chmodSync(folder, 0o711); // entered by the user that PostgreSQL runs as when tests run as root
   const said: string[] = [];
@@ -29,7 +34,7 @@ export async function startUnderTest(label: string, services?: readonly ServiceN
     dataDir: join(folder, '.ballast'),
     banks: Object.fromEntries(bankNames.map((name) => [name, { latency, decline_rate: 0 }])),
     horizonMs,
-    ...(services === undefined ? {} : { services }),
+    ...options,
     log: (line) => said.push(line),
   });
   return {
