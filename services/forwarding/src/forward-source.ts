@@ -189,7 +189,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       tailNow = undefined;
     });
     tailNow = tail;
-    intake.begin(tail, start.generation, reader);
+    intake.begin(tail, start.generation, reader, now);
     become('leading', null);
 
     const beat = openHeartbeat({ client, node: source.name, slot: source.slot, publication: source.publication });

@@ -62,6 +62,26 @@ test('a place is lost when room is needed, and the reader never waits for it', (
   expect(tail.isFull()).toBe(false);
 });
 
+test('what nobody needs is passed over, and a place moves along behind it', () => {
+  const tail = tailOf(2_000);
+  tail.push(entry(11, 0, 6));
+  expect(tail.passOver({ lsn: 12, index: 0 }, 7)).toBe(true);
+  const place = tail.hold(9);
+  expect(tail.passOver({ lsn: 13, index: 0 }, 8)).toBe(true);
+  tail.push(entry(14, 0, 8)); // of no interest to the place, and kept all the same
+  expect(tail.passOver({ lsn: 15, index: 0 }, 9)).toBe(false);
+  tail.push(entry(15, 0, 9));
+  expect(tail.passOver({ lsn: 16, index: 0 }, 8)).toBe(false);
+  expect(tail.take(place?.cursor ?? -1, 1, 0)).toMatchObject([{ lsn: 15 }]);
+  expect(tail.hold(8)).toBeUndefined();
+});
+
+test('a feed that reads needs everything', () => {
+  const tail = tailOf(2_000);
+  tail.cursors.add({ cursor: tail.begin() });
+  expect(tail.passOver({ lsn: 12, index: 0 }, 7)).toBe(false);
+});
+
 test('the frontier is where the first entry stands that was not taken, or how far the log was read', () => {
   const tail = tailOf(2_000);
   tail.push(entry(20, 0, 7));

@@ -33,8 +33,21 @@ export interface Place {
   readonly lost: boolean;
 }
 
+interface HeldPlace {
+  readonly xmin: number;
+  cursor: number;
+  lost: boolean;
+  /** Nothing that the snapshot does not know to be finished has come yet: it moves along behind what does come. */
+  open: boolean;
+}
+
 export interface Tail {
   push(entry: TailEntry): void;
+  /**
+   * True: nobody needs what stands at this position, and it is passed over as if it had come and gone. So a long backlog
+   * is not copied into memory for feeds that read the journal.
+   */
+  passOver(position: LogPosition, xid: number): boolean;
   /** Nothing before `lsn` is still to come. */
   progress(lsn: number): void;
   /** From the cursor on, at most so many; may be empty. */
@@ -93,7 +106,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   let letGo: LogPosition = { lsn: start, index: -1 };
   let onRoom: () => void = () => undefined;
   const cursors = new Set<{ readonly cursor: number }>();
-  const places = new Set<{ cursor: number; lost: boolean }>();
+  const places = new Set<HeldPlace>();
   const grew = openSignal();
 
   const count = () => entries.length - head;
@@ -131,8 +144,17 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
     push: (entry) => {
       entries.push(entry);
       bytes += entry.bytes;
+      for (const place of places) if (place.open) moveAlong(place, entry);
       if (isOver() || ++pushed % KEEP_ENTRIES === 0) makeRoom();
       grew.notify();
+    },
+    passOver: (position, xid) => {
+      if (cursors.size > 0) return false;
+      for (const place of places) if (!place.open || xid >= place.xmin) return false;
+      while (count() > 0) letFirstGo();
+      letGo = position;
+      if (xid > letGoXid) letGoXid = xid;
+      return true;
     },
     progress: (lsn) => {
       through = lsn;
@@ -151,14 +173,13 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
     pending: (cursor) => first + count() - cursor,
     hold: (xmin) => {
       if (letGoXid >= xmin) return undefined;
-      let cursor = first;
-      for (let entry = at(cursor); entry !== undefined && entry.xid < xmin; entry = at(++cursor));
-      const place = { cursor, lost: false };
+      const place: HeldPlace = { xmin, cursor: first, lost: false, open: true };
+      for (let entry = at(first); entry !== undefined && place.open; entry = at(place.cursor)) moveAlong(place, entry);
       places.add(place);
       return place;
     },
     giveBack: (place) => {
-      places.delete(place);
+      for (const held of places) if (held === place) places.delete(held);
     },
     begin: () => first,
     positionBefore: (cursor) => (cursor > first ? (at(cursor - 1) ?? letGo) : letGo),
@@ -176,6 +197,12 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       if (!isOver()) onRoom();
     },
   };
+}
+
+/** `entry` stands at the place: the snapshot has it, or the feed goes on with it. */
+function moveAlong(place: HeldPlace, entry: TailEntry): void {
+  if (entry.xid < place.xmin) place.cursor++;
+  else place.open = false;
 }
 
 function least(cursors: Iterable<{ readonly cursor: number }>, end: number): number {

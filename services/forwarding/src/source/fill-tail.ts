@@ -9,12 +9,14 @@ import type { LogMessage, LogValue, Relation } from './pgoutput.ts';
 export interface Intake {
   onMessage(message: LogMessage): void;
   onProgress(lsn: number): void;
-  /** From now on there is a place to put things; the reader begins. */
-  begin(tail: Tail, generation: number, reader: LogReader): void;
+  /** From now on there is a place to put things; the reader begins. `now`: source's clock, ms. */
+  begin(tail: Tail, generation: number, reader: LogReader, now: () => number): void;
 }
 
 /** An entry's fields and strings besides `data`. */
 const ENTRY_BYTES = 600;
+/** Older commits are no part of what feeds come back to. */
+const BACKLOG_MS = 2_000;
 const JOURNAL = 'order_event';
 const WATERMARKS = 'journal_watermark';
 
@@ -23,6 +25,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   let tail: Tail | undefined;
   let reader: LogReader | undefined;
   let generation = 0;
+  let now: () => number = Date.now;
   let waiting = false;
   let lsn = 0;
   let committedAt = 0;
@@ -33,10 +36,20 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     if (relation.name === JOURNAL) {
       const { xid, message } = rowReader(relation)(values);
       onEvent();
-      push(xid, message, message.data.length);
+      if (isBacklog() && tail?.passOver({ lsn, index }, xid)) {
+        index++;
+        return;
+      }
+      // A copy: pg moves what it has not parsed yet within the buffer that this is a part of.
+      const data = Buffer.from(message.data);
+      push(xid, { ...message, data }, data.length);
     } else if (relation.name === WATERMARKS) {
       push(0, watermark(relation, values), 0);
     }
+  }
+
+  function isBacklog(): boolean {
+    return now() - committedAt > BACKLOG_MS;
   }
 
   function rowReader(relation: Relation): RowReader {
@@ -77,7 +90,8 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       }
     },
     onProgress: (through) => tail?.progress(through),
-    begin: (to, currentGeneration, from) => {
+    begin: (to, currentGeneration, from, clock) => {
+      now = clock;
       tail = to;
       reader = from;
       generation = currentGeneration;

@@ -7,7 +7,7 @@ export interface Relation {
   readonly columns: readonly string[];
 }
 
-/** Text as PostgreSQL prints it; bytes of it for the column that is only passed on. */
+/** Text as PostgreSQL prints it; for the column that is only passed on its bytes, to be copied before the next message. */
 export type LogValue = string | Buffer | null;
 
 export type LogMessage =
@@ -66,9 +66,7 @@ export function openDecoder(keptAsBytes: string): Decoder {
       } else if (kind === TEXT_VALUE) {
         const from = next + 5;
         next = from + bytes.readUInt32BE(next + 1);
-        // A copy: pg moves what it has not parsed yet within the buffer this is a part of.
-        values[column] =
-          column === relation.bytesAt ? Buffer.from(bytes.subarray(from, next)) : bytes.toString('utf8', from, next);
+        values[column] = column === relation.bytesAt ? bytes.subarray(from, next) : bytes.toString('utf8', from, next);
       } else {
         throw new Error(`BUG: a new row with a value of kind ${kind}`);
       }

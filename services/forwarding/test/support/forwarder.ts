@@ -150,6 +150,11 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
       await own?.drop();
     },
   };
-  await start();
+  try {
+    await start();
+  } catch (error) {
+    await forwarder.close();
+    throw error;
+  }
   return forwarder;
 }

@@ -147,7 +147,7 @@ function lowerBound(dayMs: number): string {
 const STATE = `jsonb_build_object(
   'order_id', order_id, 'merchant_id', merchant_id, 'terminal_id', merchant_id, 'livemode', false, 'version', version,
   'status', 'processing', 'amount', 1250, 'currency', 'EUR', 'approved_amount', null, 'method', 'card',
-  'channel', 'bank_a', 'batch_number', '000001', 'trace_number', '000001', 'merchant_reference', 'Ünïcode "quoted" \\ 😀',
+  'channel', 'bank_a', 'batch_number', '000001', 'trace_number', '000001', 'merchant_reference', case when right(order_id::text, 1) = '0' then 'Ünïcode "quoted" \\ 😀' else 'reference' end,
   'card_bin', '411111', 'card_last_four', '1111', 'user_id', 'user-1', 'device', '{"model": "x", "serial": "12345"}'::jsonb,
   'discounts', null, 'decline_code', null, 'reason', null, 'answer', null, 'business_date', '2026-11-24',
   'accepted_at', '2026-11-24T20:00:00.123Z', 'approve_until', '2026-11-24T20:01:00.123Z',
