@@ -98,6 +98,26 @@ test('a dead subscriber does not keep the slot: it is refilled from the journal'
   expect(await dead.differences(source)).toEqual([]);
 }, 60_000);
 
+test("while forwarding's own database is away deliveries go on, and a crash then repeats only what consumers drop", async () => {
+  const source = await started(startSource('own'));
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await source.write(500);
+  await subscriber.complete(source);
+  const own = new URL(forwarder.databaseUrl).pathname.slice(1);
+  await source.query(`alter database ${own} with allow_connections false`);
+  await source.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [own]);
+  await waitFor('positions not to be stored', () => forwarder.log().includes('positions are not stored'));
+  await source.write(500);
+  await subscriber.complete(source);
+  await forwarder.kill('SIGKILL');
+  await source.query(`alter database ${own} with allow_connections true`);
+  await forwarder.start();
+  await source.write(500);
+  await subscriber.complete(source);
+  expect(await subscriber.differences(source)).toEqual([]);
+}, 60_000);
+
 test('a gap that a subscriber reports is filled from the journal', async () => {
   const source = await started(startSource('gap'));
   const subscriber = await started(startSubscriber('query'));
