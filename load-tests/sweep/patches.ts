@@ -24,7 +24,7 @@ export const quickClock: readonly Patch[] = [
   { file: 'services/collection/src/workers/resolver.ts', from: 'INTERVAL_MS = 500', to: 'INTERVAL_MS = 100' },
   { file: 'packages/channels/src/ballast-http.ts', from: 'LATE_ANSWER_MS = 2_000', to: 'LATE_ANSWER_MS = 9_000' },
   { file: 'packages/resilience/src/rules.ts', from: 'openMs: 5_000', to: 'openMs: 200' },
-  { file: 'packages/resilience/src/rules.ts', from: 'longestOpenMs: 60_000', to: 'longestOpenMs: 400' },
+  { file: 'packages/resilience/src/rules.ts', from: 'longestOpenMs: 20_000', to: 'longestOpenMs: 400' },
   { file: 'packages/resilience/src/rules.ts', from: 'rampMs: 10_000', to: 'rampMs: 0' },
 ];
 

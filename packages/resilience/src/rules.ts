@@ -108,7 +108,8 @@ export const defaultRules: PolicyRules = {
     windowMs: 10_000,
     openMs: 5_000,
     openGrowth: 2,
-    longestOpenMs: 60_000,
+    // Whatever it has been through, a bank that is well again is asked within this, and served in full a ramp later: 30 s.
+    longestOpenMs: 20_000,
     probes: 3,
     probeLeaseMs: 30_000,
     rampMs: 10_000,
