@@ -2,6 +2,7 @@
 // served while it is fresh, served and read again beside it while it is stale, and waited for when it is older than that:
 // a revoked key is refused everywhere within STALE_MS, and a known terminal never waits for a look-up.
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Problem } from '@ballast/contracts';
 import { type BulkheadRules, createSemaphore } from '@ballast/resilience';
 import type { Knex } from 'knex';
@@ -68,7 +69,8 @@ const MAX_UNKNOWN = 2_000;
 const UNKNOWN_FRESH_MS = 1_000;
 /** Anybody can send an id, before any signature: so many look-ups at once, and a short line, whatever comes in. */
 const LOOK_UPS: BulkheadRules = { maxInFlight: 4, maxWaiting: 256 };
-const LOOK_UP_LIMIT_MS = 2_000;
+/** Well inside the shortest deadline a terminal may ask for: a database that is slow here is told in time. */
+const LOOK_UP_LIMIT_MS = 1_500;
 
 interface Entry {
   readonly readAt: number;
@@ -83,8 +85,9 @@ export function openDirectory(options: DirectoryOptions): Directory {
   const lookUps = createSemaphore(LOOK_UPS, now);
 
   async function lookUp(terminalId: string, keyId: string): Promise<KnownKey | undefined> {
-    const result = await lookUps.run(() => findTerminal(knex, terminalId, keyId), now() + LOOK_UP_LIMIT_MS);
-    if (result.kind === 'refused')
+    const looking = lookUps.run(() => findTerminal(knex, terminalId, keyId), now() + LOOK_UP_LIMIT_MS);
+    const result = await beforeLimit(looking, LOOK_UP_LIMIT_MS);
+    if (result === null || result.kind === 'refused')
       throw new Problem('overloaded', 'Too many terminals are being looked up; nothing was stored.', {
         retryAfterSeconds: 1,
       });
@@ -138,6 +141,18 @@ export function openDirectory(options: DirectoryOptions): Directory {
       unknown.clear();
     },
   };
+}
+
+/** Null: it takes longer; what it finds in the end is let go. */
+async function beforeLimit<T>(work: Promise<T>, ms: number): Promise<T | null> {
+  const limit = new AbortController();
+  const late = pause(ms, null, { signal: limit.signal }).catch(() => null); // cancelled below
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    limit.abort();
+    work.catch(() => undefined); // it lost the race: whoever waited has been told
+  }
 }
 
 /** As the newest of at most `most`; the oldest goes. */

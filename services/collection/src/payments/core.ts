@@ -3,6 +3,7 @@
 import type { BankChannel } from '@ballast/channels';
 import type { PaymentRequest, VoidRequest } from '@ballast/contracts';
 import { type DatabaseClock, openGroupCommit } from '@ballast/database';
+import { createSemaphore } from '@ballast/resilience';
 import type { Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { CardVault } from '../cards/vault.ts';
@@ -67,6 +68,15 @@ export interface PaymentsOptions {
 /** Payments accepted or learnt but not yet committed; beyond it new payments are refused before anything is stored. */
 const MAX_WAITING = 5_000;
 
+/**
+ * Of the pool's connections (order-database.ts): so many for copies of known requests, so many for late answers. A storm of
+ * either waits in its own line and leaves the rest to the directory and whoever looks at the metrics.
+ */
+const LOOKUPS = { maxInFlight: 4, maxWaiting: 200 };
+const LATE_ANSWERS = { maxInFlight: 2, maxWaiting: 2_000 };
+/** After this a late answer is left to the resolver, which asks again. */
+const LATE_PATIENCE_MS = 10_000;
+
 export type PaymentsCore = ReturnType<typeof openPayments>;
 
 export function openPayments(options: PaymentsOptions) {
@@ -88,11 +98,16 @@ export function openPayments(options: PaymentsOptions) {
     learnt,
     /** Payments of this process whose answer is not known yet, by order: copies of a request wait for it here. */
     inFlight: new Map<string, Promise<unknown>>(),
+    lookups: createSemaphore(LOOKUPS),
     async close(): Promise<void> {
       await Promise.all([accept.close(), learnt.close()]);
     },
   };
+  const lateAnswers = createSemaphore(LATE_ANSWERS);
   for (const channel of options.channels.values())
-    channel.onLate((late) => void takeLateAnswer(core, channel.name, late));
+    channel.onLate((late) => {
+      const patience = performance.now() + LATE_PATIENCE_MS;
+      void lateAnswers.run(() => takeLateAnswer(core, channel.name, late), patience);
+    });
   return core;
 }

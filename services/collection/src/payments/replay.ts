@@ -20,8 +20,20 @@ export type Known =
   | { readonly kind: 'void_waiting' }
   | { readonly kind: 'conflict'; readonly problem: Problem };
 
-/** By both identities, in a new snapshot. Null: neither is known. */
-export async function findKnown(core: PaymentsCore, ids: Omit<Identities, 'fingerprint'>): Promise<Known | null> {
+type Keys = Omit<Identities, 'fingerprint'>;
+
+/** By both identities, in a new snapshot. Null: neither is known. `deadline`: monotonic ms. */
+export async function findKnown(core: PaymentsCore, ids: Keys, deadline: number): Promise<Known | null> {
+  const found = await core.lookups.run(() => readKnown(core, ids), deadline);
+  if (found.kind === 'done') return found.value;
+  throw new Problem(
+    'database_unavailable',
+    'Too many requests are being looked up; an earlier one of this key may stand. Send the same request again.',
+    { retryAfterSeconds: 1 },
+  );
+}
+
+async function readKnown(core: PaymentsCore, ids: Keys): Promise<Known | null> {
   const keys = await findKeys(core.knex, ids.merchantId, ids.keyHash, ids.traceHash);
   const byKey = keys.find((key) => key.key_hash === ids.keyHash);
   const byTrace = keys.find((key) => key.trace_hash === ids.traceHash);
@@ -96,7 +108,8 @@ async function waitForAnswer(core: PaymentsCore, order: OrderRow, deadline: numb
     const pause = pauseOf(running === undefined ? POLL_MS : until - performance.now());
     await Promise.race([pause.passed, ...(running === undefined ? [] : [running.catch(() => undefined)])]);
     pause.cancel();
-    present = (await findOrder(core.knex, order.merchant_id, order.order_id)) ?? present;
+    const looked = await core.lookups.run(() => findOrder(core.knex, order.merchant_id, order.order_id), until);
+    if (looked.kind === 'done') present = looked.value ?? present;
   }
   return present;
 }

@@ -111,7 +111,7 @@ async function refuse(
   onStored: (soFar: SoFar) => void,
 ): Promise<Told> {
   const ids = identitiesOf(core, command);
-  const known = await findKnown(core, ids);
+  const known = await findKnown(core, ids, deadline);
   if (known === null || known.kind === 'void_waiting') throw refusal;
   return answerKnown(core, command.request, ids, known, deadline, onStored);
 }
@@ -142,7 +142,7 @@ async function accept(
       const { accepted_at, approve_until } = committed.row;
       return { facts: { ...payment, acceptedAt: accepted_at }, approveUntil: approve_until };
     }
-    const known = await findKnown(core, payment);
+    const known = await findKnown(core, payment, deadline);
     if (known?.kind === 'order' && known.order.order_id === payment.orderId) {
       // Our own rows, committed on a connection that was lost before it could say so.
       return {
