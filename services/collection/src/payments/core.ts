@@ -51,6 +51,8 @@ export type SoFar = () => Told;
 
 export interface PaymentsOptions {
   readonly knex: Knex;
+  /** The resolver's own connections; default: the same. */
+  readonly resolverKnex?: Knex;
   readonly databaseUrl: string;
   readonly channels: ReadonlyMap<string, BankChannel>;
   readonly vault: CardVault;
@@ -91,6 +93,7 @@ export function openPayments(options: PaymentsOptions) {
   const core = {
     ...options,
     duplicateWindowMs,
+    resolverKnex: options.resolverKnex ?? options.knex,
     resolving: options.resolving ?? defaultResolving,
     /** Commit 1. */
     accept,
@@ -105,9 +108,11 @@ export function openPayments(options: PaymentsOptions) {
   };
   const lateAnswers = createSemaphore(LATE_ANSWERS);
   for (const channel of options.channels.values())
-    channel.onLate((late) => {
+    channel.onLate(async (late) => {
       const patience = performance.now() + LATE_PATIENCE_MS;
-      void lateAnswers.run(() => takeLateAnswer(core, channel.name, late), patience);
+      const taken = await lateAnswers.run(() => takeLateAnswer(core, channel.name, late), patience);
+      if (taken.kind === 'refused')
+        core.logger.warn({ channel: channel.name, ...taken.numbers }, 'too many late answers; the resolver asks again');
     });
   return core;
 }
