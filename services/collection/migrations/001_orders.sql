@@ -26,7 +26,9 @@ create table payment_key (
   primary key (merchant_id, key_hash),
   unique (merchant_id, trace_hash)
 );
-create index payment_key_created on payment_key using brin (created_at); -- the cleaner's
+-- The cleaner's. A btree: from the eighth day on vacuumed room is used again by new rows, so that rows of every age share
+-- every block, and a BRIN range would match everywhere.
+create index payment_key_created on payment_key (created_at);
 create index payment_key_similar on payment_key (merchant_id, similar_hash) where similar_hash is not null;
 
 create table orders (
@@ -108,8 +110,8 @@ create table attempt (
   primary key (merchant_id, order_id, attempt_no)
 ) partition by range (order_id);
 
--- What exhausted its tries, or what the bank will not give back although the order does not stand on it: with a person,
--- until one says what to do (payments/try-again.ts, payments/settle-by-proof.ts). `version` is the order's at the time.
+-- What exhausted its tries, or what the bank will not give back: with a person, until one says what to do, or has seen that
+-- nothing can be done (payments/try-again.ts, payments/settle-by-proof.ts). `version` is the order's at the time.
 create table person_case (
   merchant_id uuid not null,
   order_id uuid not null,
@@ -127,6 +129,7 @@ create table person_case (
   primary key (merchant_id, order_id, version)
 );
 create index person_case_open on person_case (opened_at) where closed_at is null;
+create index person_case_closed on person_case (closed_at) where closed_at is not null; -- the cleaner's
 
 -- Answers that came late, twice, or were not the answer to what was asked: kept for people, bounded by the cleaner.
 create table odd_answer (
@@ -168,6 +171,9 @@ begin
 end $$;
 create trigger order_event_append_only before update or delete on order_event
   for each row execute function refuse_change();
+-- A statement's trigger is not inherited: workers/partitions.ts gives each partition one of its own.
+create trigger order_event_no_truncate before truncate on order_event
+  for each statement execute function refuse_change();
 
 -- Raised by failover or restore: a restored database would issue the same versions again with other content.
 create table source_generation (

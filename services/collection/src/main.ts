@@ -25,7 +25,8 @@ await runService(logger, async (closing) => {
     openAlarms({ service: 'collection', instance, logger, webhookUrl: config.alarm_webhook_url }),
   );
   const metrics = createCollectionMetrics(alarms);
-  const { knex, clock } = await openOrderDatabase(config, logger, closing);
+  const orders = await openOrderDatabase(config, logger, alarms, closing);
+  const { knex, clock } = orders;
   const keys = openMasterKeys(config.keys);
   const onError = (error: unknown) => logger.error({ err: error }, 'data keys could not be kept');
   const vault = closing.add(await openVault({ knex, keys, now: clock.now, onError }));
@@ -45,14 +46,13 @@ await runService(logger, async (closing) => {
   const { duplicate_window_ms: duplicateWindowMs } = config;
   const { oddAnswer: onOddAnswer } = metrics;
   const core = closing.add(
-    openPayments({ knex, databaseUrl, channels, vault, clock, owner, logger, duplicateWindowMs, onOddAnswer }),
+    openPayments({ ...orders, databaseUrl, channels, vault, owner, logger, duplicateWindowMs, onOddAnswer }),
   );
   metrics.watch(core, knex);
   closing.add(runResolver(core));
 
   const ready = async () => void (await knex.raw('select 1 from orders limit 0'));
-  const { inbound } = wayIn;
-  const faces = { core, inbound, ...merchants, metrics, logger, adminToken: config.admin_token, ready };
+  const faces = { core, inbound: wayIn.inbound, ...merchants, metrics, logger, adminToken: config.admin_token, ready };
   const internal = closing.add(await buildInternalFace(faces));
   const terminals = closing.add(await buildPublicFace({ ...faces, tls: tlsOf(config.listen) }));
   const internalUrl = await listen(internal, config.internal);

@@ -1,27 +1,32 @@
 // The order database, checked, migrated and kept: its clock, its partitions, its old keys.
 import { type DatabaseClock, type Knex, migrate, openDatabase, startDatabaseClock } from '@ballast/database';
-import type { Closing, Logger } from '@ballast/telemetry';
+import type { Alarms, Closing, Logger } from '@ballast/telemetry';
 import type { Config } from './config.ts';
 import { checkDatabase } from './startup-checks.ts';
 import { keepClean } from './workers/cleaner.ts';
 import { ensurePartitions, keepPartitions } from './workers/partitions.ts';
 
-/** For look-ups, the resolver and workers; the two commits have connections of their own. */
+/** For look-ups and workers; the two commits have connections of their own. */
 const POOL_MAX = 8;
+/** The resolver's: it takes leases and puts back, a few ms each; its learnings go through the group commit. */
+const RESOLVER_POOL_MAX = 4;
 
 export async function openOrderDatabase(
   config: Config,
   logger: Logger,
+  alarms: Pick<Alarms, 'raise'>,
   closing: Closing,
-): Promise<{ knex: Knex; clock: DatabaseClock }> {
+): Promise<{ knex: Knex; resolverKnex: Knex; clock: DatabaseClock }> {
   const options = { url: config.database_url, applicationName: 'collection', poolMax: POOL_MAX };
   const knex = closing.add(openDatabase(options), (pool) => pool.destroy());
+  const resolverOptions = { ...options, applicationName: 'collection resolver', poolMax: RESOLVER_POOL_MAX };
+  const resolverKnex = closing.add(openDatabase(resolverOptions), (pool) => pool.destroy());
   await checkDatabase(knex, config.single_machine === 'accepted');
   await migrate(knex, new URL('../migrations/', import.meta.url));
   const clock = closing.add(await startDatabaseClock(knex));
   await ensurePartitions(knex, clock.now());
-  const failed = (what: string) => (error: unknown) => logger.error({ err: error }, what);
-  closing.add(keepPartitions(knex, clock.now, failed('partitions could not be made')));
-  closing.add(keepClean(knex, failed('old keys could not be removed')));
-  return { knex, clock };
+  const keeping = { knex, now: clock.now, alarms, logger };
+  closing.add(keepPartitions(keeping));
+  closing.add(keepClean(keeping));
+  return { knex, resolverKnex, clock };
 }

@@ -1,11 +1,13 @@
 // In doubt is never guessed: it ends by the bank's answer, an inquiry or an acknowledged reversal, or it goes to a person.
+import { openDatabase } from '@ballast/database';
 import { waitFor } from '@ballast/database/testing';
+import { defaultRules } from '@ballast/resilience';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openCases } from '../src/payments/persons.sql.ts';
 import { settleByProof } from '../src/payments/settle-by-proof.ts';
 import { tryAgain } from '../src/payments/try-again.ts';
 import { runOnce } from '../src/workers/resolver.ts';
-import { MERCHANT, openTestPayments, type TestPayments } from './support/open-payments.ts';
+import { MERCHANT, openTestPayments, quickResolving, type TestPayments, terminal } from './support/open-payments.ts';
 
 /** Beyond every grace, window and horizon but the void's. */
 const LONG_MS = 600_000;
@@ -124,6 +126,67 @@ describe('an order in doubt', () => {
   });
 });
 
+describe('a bank that cannot be reached', () => {
+  /** Nobody listens there: connections are refused, nothing is sent. */
+  const away = async () => t.instance('test-away', { channels: t.channelsTo({ bank_a: 'http://127.0.0.1:9' }) });
+
+  test('leaves an order in doubt until approve_until, and no try counts', async () => {
+    const order = await inDoubt(charge('timeout_after_accepting'));
+    await t.knex.raw("update orders set lease_until = now() - interval '1 ms' where order_id = ?", [order]);
+    await runOnce(await away());
+    expect((await t.order(order))['status']).toBe('in_doubt');
+    expect((await t.attempts(order))[0]).toMatchObject({ state: 'in_doubt', tries: 0 });
+  });
+
+  test('holds up no order beyond approve_until: it is reversed as soon as somebody is there', async () => {
+    const order = await inDoubt(charge('timeout_after_accepting'));
+    await t.age(order, LONG_MS);
+    await runOnce(await away());
+    expect(await t.order(order)).toMatchObject({ status: 'reversing', answer_status: 'not_completed' });
+    await resolvesTo(order, 'reversed', 'reversed');
+    expect(await t.events(order)).toEqual(['accepted', 'in_doubt', 'reversing', 'reversed']);
+  });
+});
+
+test('a merchant that has used up its quota holds up no other', async () => {
+  const quota = { mode: 'enforce', scope: 'instance', perSecond: 0.001, burst: 1 } as const;
+  const core = await t.instance('test-quota', {
+    channels: t.channelsTo({}, { ...defaultRules, quota }),
+    resolving: { ...quickResolving, atOnce: 1 },
+  });
+  const other = { ...terminal, merchantId: '019a0000-0000-7000-8000-00000000000c' };
+  await t.script('bank_a', { rules: [charge('timeout_after_accepting')] });
+  const orders = [
+    await t.pay(),
+    await t.pay(),
+    await t.pay(t.command({}, { terminal: other, merchant: { ...t.command().merchant, ...other } })),
+  ];
+  for (const [place, { order }] of orders.entries())
+    await t.knex.raw(
+      "update orders set lease_until = now() - interval '1 hour' + ? * interval '1 min' where order_id = ?",
+      [place, order],
+    );
+  await runOnce(core);
+  const statuses = await Promise.all(orders.map(async ({ order }) => (await t.order(order))['status']));
+  expect(statuses).toEqual(['approved', 'in_doubt', 'approved']);
+});
+
+test('an empty pool of the terminals does not keep the resolver from its work', async () => {
+  const resolverKnex = openDatabase({ url: t.databaseUrl, applicationName: 'test resolver', poolMax: 2 });
+  const core = await t.instance('test-pool', { resolverKnex });
+  const order = await inDoubt(charge('timeout_after_accepting'));
+  await resolverKnex.raw("update orders set lease_until = now() - interval '1 ms' where order_id = ?", [order]);
+  const storm = await Promise.all(Array.from({ length: 8 }, () => t.knex.transaction()));
+  try {
+    await runOnce(core);
+    const { rows } = await resolverKnex.raw('select status from orders where order_id = ?', [order]);
+    expect(rows).toEqual([{ status: 'approved' }]);
+  } finally {
+    await Promise.all(storm.map((trx) => trx.rollback()));
+    await resolverKnex.destroy();
+  }
+});
+
 describe('a payment whose process died between the commits', () => {
   test('is taken over after its lease and answered by the bank', async () => {
     const paid = await t.pay();
@@ -156,6 +219,57 @@ describe('a reversal', () => {
     await t.age(order, LONG_MS);
     await resolvesTo(order, 'reversal_refused', 'reversal_refused');
     expect(await t.order(order)).toMatchObject({ answer_status: 'not_completed', work: null });
+  });
+
+  test('that the bank refuses is listed with a person until it is seen; nothing else can be done about it', async () => {
+    const order = await inDoubt(charge('timeout_after_accepting'), reversal('reversal_refused'));
+    await t.age(order, LONG_MS);
+    await resolvesTo(order, 'reversal_refused', 'reversal_refused');
+    const listed = async () => (await openCases(t.knex, 100)).filter((one) => one.order_id === order);
+    expect(await listed()).toMatchObject([{ reason: 'bank_refused_reversal', order_status: 'reversal_refused' }]);
+    expect((await listed())[0]?.evidence).not.toBeNull();
+    const seen = { merchantId: MERCHANT, orderId: order, by: 'anna', proof: 'told the merchant' };
+    await expect(tryAgain(t.core, seen)).rejects.toMatchObject({ code: 'not_with_person' });
+    await expect(settleByProof(t.core, { ...seen, outcome: 'reversed' })).rejects.toMatchObject({
+      code: 'proof_does_not_fit',
+    });
+    await settleByProof(t.core, { ...seen, outcome: 'reversal_refused' });
+    expect(await listed()).toEqual([]);
+    expect(await t.order(order)).toMatchObject({ status: 'reversal_refused', version: 4 });
+    await expect(settleByProof(t.core, { ...seen, outcome: 'reversal_refused' })).rejects.toMatchObject({
+      code: 'not_with_person',
+    });
+  });
+
+  test('that the bank "never heard of" after it approved the charge is repeated: its own approval stands against it', async () => {
+    const paid = await t.pay();
+    const { batch_number, trace_number } = (await t.order(paid.order)) as {
+      batch_number: string;
+      trace_number: string;
+    };
+    await t.script('bank_a', { rules: [{ ...reversal('not_found'), times: 1 }] });
+    await t.cancel({ batch_number, trace_number });
+    await t.age(paid.order, LONG_MS);
+    await runOnce(t.core);
+    expect((await t.order(paid.order))['status']).toBe('reversing');
+    await resolvesTo(paid.order, 'reversed', 'reversed');
+    expect((await booksOf(paid.order)).map(({ kind }) => kind)).toEqual(['charge', 'reversal']);
+  });
+
+  test('that it never hears of, although it approved, goes to a person', async () => {
+    const paid = await t.pay();
+    const { batch_number, trace_number } = (await t.order(paid.order)) as {
+      batch_number: string;
+      trace_number: string;
+    };
+    await t.script('bank_a', { rules: [reversal('not_found')] });
+    await t.cancel({ batch_number, trace_number });
+    await t.age(paid.order, LONG_MS);
+    await resolvesTo(paid.order, 'reversing', 'needs_person');
+    expect((await openCases(t.knex, 100)).find((one) => one.order_id === paid.order)).toMatchObject({
+      reason: 'reversal_not_found_after_approval',
+      evidence: { httpStatus: 404 },
+    });
   });
 
   test('of what the bank never heard of is final only after the horizon', async () => {
@@ -198,6 +312,21 @@ describe('what exhausts its tries', () => {
     await expect(tryAgain(t.core, { merchantId: MERCHANT, orderId: order, by: 'anna' })).rejects.toMatchObject({
       code: 'not_with_person',
     });
+  });
+
+  test('"try again" moves the attempt of the case, not whichever is the last', async () => {
+    const order = await withPerson();
+    await t.knex.raw(
+      `insert into attempt (merchant_id, order_id, attempt_no, state, channel, bank_reference, bank_merchant_number,
+         bank_terminal_number, amount, currency, livemode, last_send_at)
+       select merchant_id, order_id, 2, 'not_sent', channel, bank_reference || '2', bank_merchant_number,
+         bank_terminal_number, amount, currency, livemode, last_send_at from attempt where order_id = ?`,
+      [order],
+    );
+    await t.knex.raw('update orders set attempt_no = 2 where order_id = ?', [order]);
+    await tryAgain(t.core, { merchantId: MERCHANT, orderId: order, by: 'anna' });
+    expect((await t.attempts(order)).map(({ state }) => state)).toEqual(['reversing', 'not_sent']);
+    await t.knex.raw('update orders set work = null where order_id = ?', [order]);
   });
 
   test.each([

@@ -82,6 +82,7 @@ function caseBody(one: PersonCase) {
     reason: one.reason,
     evidence: one.evidence,
     opened_at: one.opened_at,
-    actions: ['try-again', 'settle'],
+    // What the bank refused is final for collection: a person confirms that it was seen.
+    actions: one.order_status === 'reversal_refused' ? ['settle'] : ['try-again', 'settle'],
   };
 }

@@ -256,7 +256,8 @@ const AFTER = `order_after(o.status, i.learning, o.void_requested, i.learnt_at >
 /**
  * Commit 2, and every later learning. The order's row is moved first, guarded on it alone (owner, epoch, a legal move);
  * attempt, stored answer and event follow from the rows it returned. `learnt_at` is read once for the batch, so that the
- * decision and the answer cannot disagree about whether approve_until had passed.
+ * decision and the answer cannot disagree about whether approve_until had passed. What the bank will not give back is
+ * listed with a person: the order is final, but somebody must see it.
  */
 export const learn: BatchStatement<Learnt, Moved> = {
   name: 'learn',
@@ -302,6 +303,11 @@ export const learn: BatchStatement<Learnt, Moved> = {
     where a.merchant_id = (m.o).merchant_id and a.order_id = (m.o).order_id and a.attempt_no = m.attempt_no
       and a.order_id >= $${learntColumns.length + 1} and a.order_id <= $${learntColumns.length + 2}
     returning m.o as o, a as a, m.traceparent
+  ), opened as (
+    insert into person_case (merchant_id, order_id, version, attempt_no, channel, reason, evidence)
+    select (o).merchant_id, (o).order_id, (o).version, (a).attempt_no, (a).channel, coalesce((a).reason, 'unknown'),
+      (a).evidence
+    from tried where (a).state = 'reversal_refused'
   ), journal as (
     insert into order_event (merchant_id, order_id, version, type, livemode, generation, traceparent, data)
     select (o).merchant_id, (o).order_id, (o).version, (o).status, (o).livemode,

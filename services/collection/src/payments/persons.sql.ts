@@ -42,6 +42,20 @@ export async function openCaseOf(knex: Knex, merchantId: string, orderId: string
   return rows[0];
 }
 
+/** A person has seen what nobody can change any more: the case ends, the order stays. False: closed already. */
+export async function closeCase(
+  knex: Knex,
+  place: { merchantId: string; orderId: string; attemptNo: number },
+  closing: { closedBy: string; action: string; proof: string },
+): Promise<boolean> {
+  const { rowCount } = await knex.raw(
+    `update person_case set closed_at = clock_timestamp(), closed_by = :closedBy, action = :action, proof = :proof
+     where merchant_id = :merchantId and order_id = :orderId and attempt_no = :attemptNo and closed_at is null`,
+    { ...place, ...closing },
+  );
+  return rowCount === 1;
+}
+
 export async function countOpenCases(knex: Knex): Promise<{ channel: string; cases: bigint }[]> {
   const { rows } = await knex.raw(
     'select channel, count(*) as cases from person_case where closed_at is null group by channel',

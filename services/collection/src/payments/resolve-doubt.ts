@@ -18,17 +18,19 @@ export type Resolution =
   | { readonly kind: 'learnt'; readonly learning: Learning }
   | { readonly kind: 'with_person' }
   | { readonly kind: 'waiting' }
-  /** Our own policy let nothing through: neither this order nor any other of this line for a while. */
-  | { readonly kind: 'refused'; readonly retryAfterMs: number };
+  /** Our own policy let nothing through for a while: of this order's merchant only, or of the whole line. */
+  | { readonly kind: 'refused'; readonly retryAfterMs: number; readonly wholeLine: boolean };
 
 /** What one call of the bank came to. */
 type Step =
   | { readonly kind: 'lesson'; readonly lesson: Lesson }
   | { readonly kind: 'exhausted'; readonly lesson: Lesson }
   | { readonly kind: 'wait'; readonly delayMs: number; readonly unsent: boolean }
-  | { readonly kind: 'refused'; readonly retryAfterMs: number };
+  | { readonly kind: 'refused'; readonly retryAfterMs: number; readonly wholeLine: boolean };
 
 const REFUSED_PAUSE_MS = 1_000;
+/** The channel's word for its one rule that counts per merchant; every other refusal meets the next order too. */
+const REFUSED_FOR_MERCHANT = 'refused_quota';
 
 export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Promise<Resolution> {
   const { callMs, leaseMarginMs } = core.resolving;
@@ -78,6 +80,8 @@ async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased,
       return undecided(core, leased, outcome.reason, outcome.evidence, channel);
     case 'not_sent':
       if (leased.status === 'processing') return inDoubt(leased, outcome.reason, null);
+      // Once late, any approval is given back: what the bank would say, were it reached, is not worth waiting for.
+      if (leased.late) return unwanted(leased, outcome.reason, null);
       return notSent(core, leased, outcome);
   }
 }
@@ -95,8 +99,11 @@ function undecided(
   const undone = reason === 'reversed_at_bank'; // by the bank itself; it acknowledges ours and both books agree
   const given =
     leased.late && (reason === 'customer_must_confirm' || leased.tries >= core.resolving.inquiriesBeforeReversal);
-  if (undone || given) return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'unwanted', reason, evidence) };
-  return wait(core, leased, channel);
+  return undone || given ? unwanted(leased, reason, evidence) : wait(core, leased, channel);
+}
+
+function unwanted(leased: Leased, reason: string, evidence: Evidence | null): Step {
+  return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'unwanted', reason, evidence) };
 }
 
 function inDoubt(leased: Leased, reason: string, evidence: Evidence | null): Step {
@@ -119,16 +126,29 @@ async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased,
         },
       };
     case 'not_found':
+      // It told us of the charge itself: one desk's "never heard of it" does not undo what another has approved.
+      if (leased.rrn !== null)
+        return unacknowledged(core, leased, 'not_found_after_approval', outcome.evidence, channel);
       if (channel.keepsEarlyReversals || leased.since_last_send_ms >= channel.horizonMs)
         return { kind: 'lesson', lesson: lesson(facts, 'not_found', 'bank_knows_nothing', outcome.evidence) };
       return wait(core, leased, channel);
     case 'in_doubt':
-      if (leased.tries >= core.resolving.reversalsBeforePerson)
-        return { kind: 'exhausted', lesson: lesson(facts, 'in_doubt', `reversal_${outcome.reason}`, outcome.evidence) };
-      return wait(core, leased, channel);
+      return unacknowledged(core, leased, outcome.reason, outcome.evidence, channel);
     case 'not_sent':
       return notSent(core, leased, outcome);
   }
+}
+
+/** Again, with the repeat mark; what exhausts its tries goes to a person. */
+function unacknowledged(
+  core: PaymentsCore,
+  leased: Leased,
+  reason: string,
+  evidence: Evidence | null,
+  channel: BankChannel,
+): Step {
+  if (leased.tries < core.resolving.reversalsBeforePerson) return wait(core, leased, channel);
+  return { kind: 'exhausted', lesson: lesson(factsOfRow(leased), 'in_doubt', `reversal_${reason}`, evidence) };
 }
 
 /** The next try; one falls just behind the bank's horizon, where "not found" becomes an answer. */
@@ -145,10 +165,16 @@ function wait(core: PaymentsCore, leased: Leased, channel: BankChannel): Step {
 function notSent(
   core: PaymentsCore,
   leased: Leased,
-  { refusedByUs, retryAfterSeconds }: { refusedByUs: boolean; retryAfterSeconds: number | null },
+  {
+    reason,
+    refusedByUs,
+    retryAfterSeconds,
+  }: { reason: string; refusedByUs: boolean; retryAfterSeconds: number | null },
 ): Step {
-  if (refusedByUs)
-    return { kind: 'refused', retryAfterMs: retryAfterSeconds === null ? REFUSED_PAUSE_MS : retryAfterSeconds * 1_000 };
+  if (refusedByUs) {
+    const retryAfterMs = retryAfterSeconds === null ? REFUSED_PAUSE_MS : retryAfterSeconds * 1_000;
+    return { kind: 'refused', retryAfterMs, wholeLine: reason !== REFUSED_FOR_MERCHANT };
+  }
   return { kind: 'wait', delayMs: delayAfter(leased.tries, core.resolving), unsent: true };
 }
 

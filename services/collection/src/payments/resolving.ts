@@ -9,7 +9,10 @@ export interface Resolving {
   readonly longestDelayMs: number;
   /** After approve_until nobody waits for an approval: this many inquiries in all, then the reversal. */
   readonly inquiriesBeforeReversal: number;
-  /** Reversals sent and not acknowledged; then it goes to a person. What we refused to send does not count. */
+  /**
+   * Reversals sent and not acknowledged; then it goes to a person. What was not sent does not count, whether we refused it
+   * or no connection could be made: nobody has been asked yet, and it is tried until somebody is.
+   */
   readonly reversalsBeforePerson: number;
   /** Bank calls at once, per channel and kind of work; payments have their own bulkhead. */
   readonly atOnce: number;

@@ -6,7 +6,7 @@ import type { PaymentsCore } from './core.ts';
 import { learnOutside } from './learn-outside.ts';
 import { type Lesson, lesson } from './learnt.ts';
 import type { MovableRow } from './moves.sql.ts';
-import { openCaseOf } from './persons.sql.ts';
+import { closeCase, openCaseOf } from './persons.sql.ts';
 import { factsOfRow } from './replay.ts';
 import { notWithPerson } from './try-again.ts';
 
@@ -29,6 +29,11 @@ export async function settleByProof(core: PaymentsCore, command: SettleByProofCo
   if (open === undefined) throw notWithPerson(orderId);
   const place = { merchantId, orderId, attemptNo: open.attempt_no };
   const closing = { closedBy: by, action: `proved_${outcome}`, proof };
+  if (outcome === 'reversal_refused' && open.order_status === 'reversal_refused') {
+    // The bank has refused already and the order is final: the person confirms it, and only the case ends.
+    if (!(await closeCase(core.knex, place, closing))) throw notWithPerson(orderId);
+    return;
+  }
   const effect = await learnOutside(core, place, (row) => provenLesson(row, outcome), closing);
   if (effect.kind === 'moved') return;
   throw new Problem('proof_does_not_fit', `An order that is ${open.order_status} cannot be settled as ${outcome}.`, {
@@ -39,7 +44,7 @@ export async function settleByProof(core: PaymentsCore, command: SettleByProofCo
 
 /** An approval that is proved after approve_until, as nearly all are, is given back like any late one. */
 function provenLesson(row: MovableRow, outcome: ProvenOutcome): Lesson {
-  if (row.state !== 'needs_person') throw notWithPerson(row.order_id);
+  if (row.state !== 'needs_person' && row.state !== 'reversal_refused') throw notWithPerson(row.order_id);
   const told = lesson(factsOfRow(row), outcome, 'proved_by_person', null);
   switch (outcome) {
     case 'approved':

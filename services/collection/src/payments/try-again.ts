@@ -13,7 +13,8 @@ export async function tryAgain(
   { merchantId, orderId, by }: { merchantId: string; orderId: string; by: string },
 ): Promise<void> {
   const open = await openCaseOf(core.knex, merchantId, orderId);
-  const row = open && (await findMovable(core.knex, merchantId, orderId, open.attempt_no));
+  if (open === undefined) throw notWithPerson(orderId);
+  const row = await findMovable(core.knex, merchantId, orderId, open.attempt_no);
   if (row?.state !== 'needs_person') throw notWithPerson(orderId);
   const move =
     row.status === 'in_doubt'
@@ -21,7 +22,7 @@ export async function tryAgain(
       : ({ order: row.status, attempt: 'reversing', answer: null } as const);
   const closing = { closedBy: by, action: 'try_again', proof: null };
   const learnt = lesson(factsOfRow(row), 'unwanted', 'tried_again_by_person', null);
-  if (!(await makeMove(core.knex, decided(row, row.attempt_no, move, learnt, closing)))) throw notWithPerson(orderId);
+  if (!(await makeMove(core.knex, decided(row, open.attempt_no, move, learnt, closing)))) throw notWithPerson(orderId);
 }
 
 export function notWithPerson(orderId: string): Problem {

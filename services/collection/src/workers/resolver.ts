@@ -16,7 +16,8 @@ interface LineState extends Line {
 }
 
 /** One look over all lines, waiting for each: resolves to how many orders were taken up. For tests. */
-export async function runOnce(core: PaymentsCore): Promise<number> {
+export async function runOnce(payments: PaymentsCore): Promise<number> {
+  const core = withOwnPool(payments);
   const lines = linesOf(core);
   const due = await dueOrders(core.knex, lines, CANDIDATES);
   await Promise.all(
@@ -32,7 +33,8 @@ export async function runOnce(core: PaymentsCore): Promise<number> {
 }
 
 /** For ever, until closed; `close` waits for the calls under way. */
-export function runResolver(core: PaymentsCore): { close(): Promise<void> } {
+export function runResolver(payments: PaymentsCore): { close(): Promise<void> } {
+  const core = withOwnPool(payments);
   const lines = linesOf(core);
   const running = new Set<Promise<void>>();
   let closed = false;
@@ -90,6 +92,11 @@ export function runResolver(core: PaymentsCore): { close(): Promise<void> } {
   };
 }
 
+/** Terminals that ask in a storm may empty their own pool, never the resolver's: what it decides is what they ask for. */
+function withOwnPool(core: PaymentsCore): PaymentsCore {
+  return { ...core, knex: core.resolverKnex };
+}
+
 /** A few at a time, until all are looked at or our own policy lets no more through. */
 async function workOff(core: PaymentsCore, line: LineState, due: readonly Candidate[]): Promise<void> {
   const waiting = due.values();
@@ -99,7 +106,7 @@ async function workOff(core: PaymentsCore, line: LineState, due: readonly Candid
       if (refused) return;
       try {
         const resolution = await resolveDoubt(core, candidate);
-        if (resolution.kind !== 'refused') continue;
+        if (resolution.kind !== 'refused' || !resolution.wholeLine) continue;
         refused = true;
         line.notBefore = performance.now() + resolution.retryAfterMs;
       } catch (error) {

@@ -80,8 +80,8 @@ export interface TestPayments {
   script(bank: string, script: object): Promise<void>;
   heal(bank: string): Promise<void>;
   bankUrl(bank: string): string;
-  /** For another instance: its channels, with other addresses. */
-  channelsTo(urls: Readonly<Record<string, string>>): Map<string, HttpChannel>;
+  /** For another instance: its channels, with other addresses or rules. */
+  channelsTo(urls: Readonly<Record<string, string>>, rules?: PolicyRules): Map<string, HttpChannel>;
   books(bank?: string): Book[];
   order(orderId: string): Promise<Record<string, unknown>>;
   attempts(orderId: string): Promise<Record<string, unknown>[]>;
@@ -132,7 +132,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     breaker: { ...defaultRules.breaker, minimumCalls: 100_000 },
   };
   const bankUrl = (bank: string) => `http://127.0.0.1:${ports.get(bank)}`;
-  const openChannels = (urls: Readonly<Record<string, string>> = {}) =>
+  const openChannels = (urls: Readonly<Record<string, string>> = {}, all = rules) =>
     new Map(
       banks.map(({ name }) => [
         name,
@@ -142,7 +142,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
           livemode: false,
           horizonMs,
           keepsEarlyReversals: false,
-          rules: { pay: rules, inquiry: rules, reversal: rules },
+          rules: { pay: all, inquiry: all, reversal: all },
         }),
       ]),
     );
