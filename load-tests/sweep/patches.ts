@@ -141,8 +141,8 @@ export const plants: readonly Plant[] = [
       },
       {
         file: 'packages/database/src/durability.ts',
-        from: "LOSSY_SYNCHRONOUS_COMMIT = 'off'",
-        to: "LOSSY_SYNCHRONOUS_COMMIT = 'never'",
+        from: "if (commit === 'off' || ",
+        to: 'if (',
       },
     ],
     scenarios: ['PostgreSQL is killed'],

@@ -1,7 +1,8 @@
 // A few scenarios of the sweep, and one planted fault that must turn it red. All of it: `npm run sweep`.
+import { readFileSync } from 'node:fs';
 import { freshDatabase } from '@ballast/database/testing';
 import { expect, test } from 'vitest';
-import { plants } from '../sweep/patches.ts';
+import { plants, quickClock } from '../sweep/patches.ts';
 import { runScenario, type ScenarioDatabase } from '../sweep/run-scenario.ts';
 import { scenarios, shortSelection } from '../sweep/scenarios.ts';
 import { scenariosNamed } from '../sweep/sweep.ts';
@@ -41,4 +42,11 @@ test.concurrent(
 test('each planted fault names scenarios that exist, and each scenario has a name of its own', () => {
   for (const plant of plants) expect(scenariosNamed(plant.scenarios)).toHaveLength(plant.scenarios.length);
   expect(new Set(scenarios.map(({ name }) => name)).size).toBe(scenarios.length);
+});
+
+test('what the sweep patches is still written so in the sources', () => {
+  const missing = [...quickClock, ...plants.flatMap(({ patches }) => patches)].filter(
+    ({ file, from }) => !readFileSync(file, 'utf8').includes(from),
+  );
+  expect(missing).toEqual([]);
 });
