@@ -1,5 +1,6 @@
 // A request sent again: it gets what became of the first one, in time, and is never told that nothing was charged when
 // something may have been.
+import { Problem } from '@ballast/contracts';
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { MERCHANT, openTestPayments, routeTo, type TestPayments } from './support/open-payments.ts';
@@ -157,6 +158,13 @@ test('the key of a cancelled payment is kept from its arrival, not from its void
   expect((await t.pay(copyOf(command))).json).toMatchObject({ status: 'cancelled' });
   expect(await ageOf()).toBeLessThan(60);
 });
+
+test.each(['overloaded', 'rate_limited', 'too_old', 'database_unavailable', 'still_processing'] as const)(
+  '%s, said without a look at what an earlier sending came to, does not say that no money was moved',
+  (code) => {
+    expect(new Problem(code, '').toBody('/v1/payments', 'r')).toMatchObject({ money_moved: 'see_order' });
+  },
+);
 
 test('no order has a gap in its versions', async () => {
   expect(await wrongVersions(t.knex)).toEqual([]);

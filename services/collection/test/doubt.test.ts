@@ -256,6 +256,32 @@ describe('a reversal', () => {
     expect((await booksOf(paid.order)).map(({ kind }) => kind)).toEqual(['charge', 'reversal']);
   });
 
+  test('is not sent by a resolver that was held up for longer than its call may last', async () => {
+    const resolving = { ...quickResolving, callMs: 100, leaseMarginMs: 5_000 };
+    const slow = await t.instance('test-held-up', { resolving });
+    const paid = await t.pay();
+    const { batch_number, trace_number } = (await t.order(paid.order)) as {
+      batch_number: string;
+      trace_number: string;
+    };
+    await t.cancel({ batch_number, trace_number });
+    const locked = await t.knex.transaction();
+    await locked.raw('select 1 from orders where order_id = ? for update', [paid.order]);
+    const resolved = runOnce(slow);
+    await waitFor('the lease waits for the row', async () => {
+      const { rows } = await t.knex.raw(
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%set lease_owner%'",
+      );
+      return rows.length > 0;
+    });
+    const from = performance.now();
+    await waitFor('the time of the call', () => performance.now() - from > resolving.callMs);
+    await locked.rollback();
+    await resolved;
+    expect((await booksOf(paid.order)).map(({ kind }) => kind)).toEqual(['charge']);
+    await resolvesTo(paid.order, 'reversed', 'reversed');
+  });
+
   test('that it never hears of, although it approved, goes to a person', async () => {
     const paid = await t.pay();
     const { batch_number, trace_number } = (await t.order(paid.order)) as {

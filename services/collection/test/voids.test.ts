@@ -7,6 +7,7 @@ import { findPayment } from '../src/payments/find-payment.ts';
 import { takePayment } from '../src/payments/take-payment.ts';
 import { runOnce } from '../src/workers/resolver.ts';
 import { MERCHANT, openTestPayments, type TestPayments, terminal } from './support/open-payments.ts';
+import { wrongVersions } from './support/versions.ts';
 
 const LONG_MS = 600_000;
 let t: TestPayments;
@@ -195,4 +196,8 @@ test('a void of an order that waits with a person closes the case and reverses i
   expect(rows).toEqual([{ action: 'voided' }]);
   await runOnce(t.core);
   expect((await t.order(order))['status']).toBe('reversed');
+});
+
+test('no order has a gap in its versions', async () => {
+  expect(await wrongVersions(t.knex)).toEqual([]);
 });

@@ -3,7 +3,7 @@
 // go on. There is no default partition: a missing one is an error that is seen, and alarmed days before it is missed.
 //
 // None is dropped here. That would take the word of every subscriber that it is past the last event, and collection knows
-// none of them: it says which are old enough, and whether something in them is still open (docs/runbooks/database.md).
+// none of them: it says which are old enough, and whether something in them is still open (docs/runbooks/processes.md).
 import type { Knex } from 'knex';
 import type { Keeping } from './cleaner.ts';
 

@@ -7,6 +7,7 @@ import { takeLateAnswer } from '../../src/payments/late-answer.ts';
 import { dueOrders } from '../../src/payments/leases.sql.ts';
 import { resolveDoubt } from '../../src/payments/resolve-doubt.ts';
 import { MERCHANT, openTestPayments, type TestPayments } from './open-payments.ts';
+import { wrongVersions } from './versions.ts';
 
 interface Race {
   /** How the order is before the race. */
@@ -96,7 +97,7 @@ export async function runRace(
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
-    wrong.push(...(await againstTheBooks(t)));
+    wrong.push(...(await wrongVersions(t.knex)), ...(await againstTheBooks(t)));
     return { rounds: Object.values(ways).reduce((sum, count) => sum + count, 0), wrong, ways };
   } finally {
     await t.close();
