@@ -35,6 +35,12 @@ const DEATHS_LIMIT = 3;
  * under full load stays at some 200 MB instead of 350.
  */
 const nodeArguments = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16'];
+/** What forwarding reads is delivered and dropped: with a smaller heap it collects sooner, 170 MB at its peak instead of 320. */
+const forwardingArguments = [
+  '--disable-warning=ExperimentalWarning',
+  '--max-semi-space-size=8',
+  '--max-old-space-size=128',
+];
 
 /** Writes its configuration; the process is started by `start`. */
 export function prepareProcess(options: ProcessOptions): ServiceProcess {
@@ -46,7 +52,7 @@ export function prepareProcess(options: ProcessOptions): ServiceProcess {
   const child = supervise({
     name,
     // The argument is for whoever looks at the process list, our own next start among them: it names the installation.
-    args: [...nodeArguments, scriptOf(name), configFile],
+    args: [...(name === 'forwarding' ? forwardingArguments : nodeArguments), scriptOf(name), configFile],
     cwd: projectRoot,
     env: environmentOf(configFile),
     logFile: layout.logFile(name),

@@ -163,7 +163,7 @@ create table order_event (
   data jsonb not null,
   primary key (merchant_id, order_id, version)
 ) partition by range (order_id);
-create index order_event_xid on order_event using brin (xid);
+create index order_event_xid on order_event using brin (xid) with (autosummarize = on);
 
 create function refuse_change() returns trigger language plpgsql as $$
 begin

@@ -4,6 +4,7 @@
 // pause (a handler that throws would be called without end), and a crash that kafkajs does not heal is told to the owner.
 import type { DeliveryReply } from '@ballast/contracts';
 import type kafkajs from 'kafkajs';
+import type { Consumer } from '../consumer/consumer.ts';
 import { connectKafka, type KafkaConnection, type KafkaLogger } from './connection.ts';
 import { messageOf } from './record.ts';
 import { type DeclaredTopic, ordersTopic } from './topics.ts';
@@ -15,7 +16,7 @@ export interface KafkaConsumerOptions {
   readonly group: string;
   /** Default: the orders' topic. It must exist. */
   readonly topic?: DeclaredTopic;
-  readonly deliver: (messages: readonly unknown[]) => Promise<DeliveryReply>;
+  readonly deliver: Consumer['deliver'];
   /** Asks the journal's owner for what is missing. Until it resolves, the records that showed the gap are not done with. */
   readonly askForGaps: (gaps: DeliveryReply['gaps']) => Promise<void>;
 }
@@ -88,7 +89,9 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
       }
     }
     if (messages.length === 0) return;
-    const { gaps } = await deliver(messages);
+    // Each partition is a stream of its own: a watermark holds when it has come on all of them.
+    const stream = { name: `${topic.name}/${partition}`, of: topic.partitions };
+    const { gaps } = await deliver(messages, stream);
     if (gaps.length > 0) await askForGaps(gaps);
   }
 

@@ -8,7 +8,7 @@
 //  - a delivery that went into a model which was swapped away meanwhile is given to the one in its place.
 import type { DeliveryReply, OrderEvent } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
-import { type Consumer, openConsumer } from '@ballast/events';
+import { type Consumer, openConsumer, type Stream } from '@ballast/events';
 import type { Logger } from '@ballast/telemetry';
 import { applyTo } from '../orders/apply-events.ts';
 import { takeBackEvents } from '../orders/store-events.sql.ts';
@@ -68,11 +68,11 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     await left?.knex.destroy();
   }
 
-  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
+  async function deliver(messages: readonly unknown[], stream?: Stream): Promise<DeliveryReply> {
     for (;;) {
       const before = await lastRebuild(knex);
       await follow(before);
-      const outcome = await deliverToBoth(messages);
+      const outcome = await deliverToBoth(messages, stream);
       const after = await lastRebuild(knex);
       if (nameOf(after) !== nameOf(before)) continue; // at most once per start and end of a rebuild
       if (outcome.failed !== undefined) throw outcome.failed;
@@ -80,11 +80,11 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     }
   }
 
-  async function deliverToBoth(messages: readonly unknown[]) {
+  async function deliverToBoth(messages: readonly unknown[], stream: Stream | undefined) {
     try {
-      const reply = await present.consumer.deliver(messages);
+      const reply = await present.consumer.deliver(messages, stream);
       if (next === null) return { reply };
-      return { reply: both(reply, await next.model.consumer.deliver(messages)) };
+      return { reply: both(reply, await next.model.consumer.deliver(messages, stream)) };
     } catch (error) {
       return { reply: NOTHING, failed: error }; // the next model may have just been swapped or dropped: looked at above
     }
@@ -93,8 +93,8 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
   let last: Promise<unknown> = Promise.resolve();
   const consumer: Consumer = {
     // In turn, as the consumer does it: a pool is not taken away from under a delivery of this process.
-    deliver: (messages) => {
-      const turn = last.then(() => deliver(messages));
+    deliver: (messages, stream) => {
+      const turn = last.then(() => deliver(messages, stream));
       last = turn.catch(() => undefined); // its own caller is told
       return turn;
     },
