@@ -92,7 +92,12 @@ export const sweptBanks: readonly SweptBank[] = [
   { name: 'inquiry_of_another', rules: [silentCharge, inquiry('foreign_answer', { times: 3 })] },
   { name: 'inquiry_dead', rules: [silentCharge, noInquiry] },
   { name: 'reversal_unanswered', rules: [silentCharge, noInquiry, reversal('reversal_unanswered', { times: 3 })] },
-  { name: 'reversal_refused', rules: [silentCharge, noInquiry, reversal('reversal_refused')] },
+  // Final for us, and shown to a person.
+  {
+    name: 'reversal_refused',
+    rules: [silentCharge, noInquiry, reversal('reversal_refused')],
+    expectsPerson: true,
+  },
   { name: 'reversal_reset', rules: [silentCharge, noInquiry, reversal('reset_after_accepting', { times: 3 })] },
   { name: 'reversal_dead', rules: [silentCharge, noInquiry, reversal('server_error')], expectsPerson: true },
 ];
