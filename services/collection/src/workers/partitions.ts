@@ -68,7 +68,7 @@ function lowerBound(dayMs: number): string {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
 }
 
-export interface OldPartitions {
+interface OldPartitions {
   readonly days: number;
   /** The oldest, as in the partitions' names: YYYYMMDD. */
   readonly oldest: string;
@@ -77,7 +77,7 @@ export interface OldPartitions {
 }
 
 /** What is kept for longer than it has to be. Null: nothing. Indexes orders_work and person_case_open. */
-export async function oldPartitions(knex: Knex, nowMs: number): Promise<OldPartitions | null> {
+async function oldPartitions(knex: Knex, nowMs: number): Promise<OldPartitions | null> {
   const before = `orders_${dayOf(nowMs - KEPT_DAYS * DAY_MS)}`;
   const { rows } = await knex.raw(
     `select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
