@@ -6,6 +6,8 @@ import pg from 'pg';
 const LOOK_MS = 100;
 /** Ids begin with their time: an order's later events are looked for this long. */
 const RECENT_MS = 5_000;
+/** What was committed last is waited for this long. */
+const ARRIVE_LIMIT_MS = 10_000;
 
 export interface Delay {
   /** ms since 1970. */
@@ -14,7 +16,7 @@ export interface Delay {
 }
 
 export interface DelayWatch {
-  /** Those that have arrived, and how many have not; it looks no more. A look is at most `LOOK_MS` late. */
+  /** Those that have arrived, and how many still have not; then it looks no more. A look is `LOOK_MS` late at most. */
   close(): Promise<{ readonly delays: readonly Delay[]; readonly missing: number }>;
 }
 
@@ -67,6 +69,9 @@ export async function watchDelay(
   })();
   return {
     close: async () => {
+      const until = performance.now() + ARRIVE_LIMIT_MS;
+      await Promise.race([looking, pause(2 * LOOK_MS)]); // the last events are seen, or the looking has failed
+      while (waiting.size > 0 && performance.now() < until) await Promise.race([looking, pause(LOOK_MS)]);
       closed = true;
       await looking;
       await Promise.all([orders.end(), query.end()]);

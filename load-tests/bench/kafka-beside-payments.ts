@@ -1,31 +1,30 @@
 // What payments feel of forwarding and its broker on the same two cores: neighbouring runs with them and without, in turn
 // first, at two open rates and at saturation. Query does not run, so that nothing else makes the difference.
 
-import type { Arrival, RunResult } from '../generator/plan.ts';
+import type { RunResult } from '../generator/plan.ts';
 import { type BenchFinding, found, type Say, target } from './findings.ts';
 import { type KafkaScene, notApproved, pay, untilTopicIsUpToDate } from './kafka-scene.ts';
 import { round, spreadOf } from './statistics.ts';
 import { coresText, type Used, watchUsage } from './usage.ts';
 
 const PAIRS = 5;
-const WARMUP_MS = 1_000;
+/** At saturation fewer are enough: what is asked of it is far from what a pair differs from the next. */
+const SATURATION_PAIRS = 3;
+const WARMUP_MS = 500;
 const RUN_MS = 3_000;
-const open = (perSecond: number): Arrival => ({ kind: 'open', perSecond, maxConnections: 256 });
-const loads = [
-  { name: '300', arrival: open(300) },
-  { name: '1000', arrival: open(1_000) },
-  { name: 'saturation', arrival: { kind: 'closed', connections: 64 } satisfies Arrival },
-] as const;
-type LoadName = (typeof loads)[number]['name'];
+const openRates = { '300': 300, '1000': 1_000 } as const;
+type Rate = keyof typeof openRates;
+const CONNECTIONS_AT_MOST = 256;
+const CONNECTIONS_AT_SATURATION = 64;
 
 const MOST_RATIO = 1.5;
 const MOST_ABOVE_MS = 10;
 const LEAST_SHARE = 0.65;
 
 interface Block {
-  readonly paid: Readonly<Record<LoadName, RunResult>>;
-  /** At saturation. */
-  readonly used: Used;
+  readonly open: Readonly<Record<Rate, RunResult>>;
+  /** Null: not taken in this block. */
+  readonly saturation: { readonly paid: RunResult; readonly used: Used } | null;
 }
 interface Pair {
   readonly beside: Block;
@@ -35,19 +34,20 @@ interface Pair {
 export async function payBeside(scene: KafkaScene, say: Say): Promise<BenchFinding[]> {
   const pairs: Pair[] = [];
   let forwards = true;
-  const block = async (wanted: boolean): Promise<Block> => {
+  const block = async (wanted: boolean, saturated: boolean): Promise<Block> => {
     if (wanted !== forwards) await (wanted ? start(scene) : end(scene));
     forwards = wanted;
-    return runBlock(scene);
+    return runBlock(scene, saturated);
   };
   for (let number = 1; number <= PAIRS; number++) {
     const first = number % 2 === 1;
-    const one = await block(first);
-    const other = await block(!first);
+    const saturated = number <= SATURATION_PAIRS;
+    const one = await block(first, saturated);
+    const other = await block(!first, saturated);
     const pair = first ? { beside: one, alone: other } : { beside: other, alone: one };
     pairs.push(pair);
-    const p99 = (name: LoadName) =>
-      `${pair.beside.paid[name].latency.p99.toFixed(1)} against ${pair.alone.paid[name].latency.p99.toFixed(1)} ms`;
+    const p99 = (rate: Rate) =>
+      `${pair.beside.open[rate].latency.p99.toFixed(1)} against ${pair.alone.open[rate].latency.p99.toFixed(1)} ms`;
     say(
       `pair ${number} of ${PAIRS}, p99 with forwarding and without: ${p99('300')} at 300/s, ${p99('1000')} at 1,000/s`,
     );
@@ -67,29 +67,30 @@ async function start(scene: KafkaScene): Promise<void> {
   await untilTopicIsUpToDate(scene);
 }
 
-async function runBlock(scene: KafkaScene): Promise<Block> {
-  const paid: Partial<Record<LoadName, RunResult>> = {};
-  let used: Used | undefined;
-  for (const { name, arrival } of loads) {
-    const { services, postgres } = scene.system.runFile;
-    const usage = watchUsage(
-      { collection: services.collection?.pid, forwarding: services.forwarding?.pid, kafka: scene.kafka.pid(0) },
-      { orders: postgres.orders.pid },
-    );
-    paid[name] = await pay(scene, arrival, [WARMUP_MS, RUN_MS]);
-    used = usage.end();
-  }
-  if (used === undefined) throw new Error('BUG: there are loads');
-  return { paid: paid as Block['paid'], used };
+async function runBlock(scene: KafkaScene, saturated: boolean): Promise<Block> {
+  const at = (rate: Rate) =>
+    pay(scene, { kind: 'open', perSecond: openRates[rate], maxConnections: CONNECTIONS_AT_MOST }, [WARMUP_MS, RUN_MS]);
+  const open = { '300': await at('300'), '1000': await at('1000') };
+  return { open, saturation: saturated ? await runSaturated(scene) : null };
 }
 
-function openRate(name: LoadName, pairs: readonly Pair[]): BenchFinding[] {
-  const p99 = (side: keyof Pair) => pairs.map((pair) => pair[side].paid[name].latency.p99);
+async function runSaturated(scene: KafkaScene) {
+  const { services, postgres } = scene.system.runFile;
+  const usage = watchUsage(
+    { collection: services.collection?.pid, forwarding: services.forwarding?.pid, kafka: scene.kafka.pid(0) },
+    { orders: postgres.orders.pid },
+  );
+  const paid = await pay(scene, { kind: 'closed', connections: CONNECTIONS_AT_SATURATION }, [WARMUP_MS, RUN_MS]);
+  return { paid, used: usage.end() };
+}
+
+function openRate(name: Rate, pairs: readonly Pair[]): BenchFinding[] {
+  const p99 = (side: keyof Pair) => pairs.map((pair) => pair[side].open[name].latency.p99);
   const [beside, alone] = [p99('beside'), p99('alone')];
   const ratio = spreadOf(beside.map((value, at) => value / (alone[at] ?? Number.NaN))).median;
   const above = spreadOf(beside.map((value, at) => value - (alone[at] ?? Number.NaN))).median;
-  const failed = (side: keyof Pair) => pairs.reduce((sum, pair) => sum + notApproved(pair[side].paid[name]), 0);
-  const reached = Math.min(...pairs.map(({ alone: { paid } }) => paid[name].perSecond));
+  const failed = (side: keyof Pair) => pairs.reduce((sum, pair) => sum + notApproved(pair[side].open[name]), 0);
+  const reached = Math.min(...pairs.map(({ alone }) => alone.open[name].perSecond));
   const list = (values: readonly number[]) => values.map((value) => value.toFixed(1)).join(', ');
   return [
     found(
@@ -118,12 +119,14 @@ function openRate(name: LoadName, pairs: readonly Pair[]): BenchFinding[] {
 }
 
 function saturation(pairs: readonly Pair[]): BenchFinding[] {
-  const shares = spreadOf(
-    pairs.map(({ beside, alone }) => beside.paid.saturation.perSecond / alone.paid.saturation.perSecond),
+  const taken = pairs.flatMap(({ beside, alone }) =>
+    beside.saturation === null || alone.saturation === null
+      ? []
+      : [{ beside: beside.saturation, alone: alone.saturation }],
   );
-  const rate = (side: keyof Pair) =>
-    Math.round(spreadOf(pairs.map((pair) => pair[side].paid.saturation.perSecond)).median);
-  const cores = pairs.at(-1)?.beside.used.cores ?? {};
+  const shares = spreadOf(taken.map(({ beside, alone }) => beside.paid.perSecond / alone.paid.perSecond));
+  const rate = (side: keyof Pair) => Math.round(spreadOf(taken.map((pair) => pair[side].paid.perSecond)).median);
+  const cores = taken.at(-1)?.beside.used.cores ?? {};
   return [
     found(
       'saturation_share',

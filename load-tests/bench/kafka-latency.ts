@@ -12,7 +12,7 @@ import { coresText, watchUsage } from './usage.ts';
 const PAYMENTS_PER_SECOND = 500;
 const CONNECTIONS = 200;
 const WARMUP_MS = 4_000;
-const RUN_MS = 15_000;
+const RUN_MS = 12_000;
 const MOST_P50_MS = 5;
 const MOST_P99_MS = 50;
 

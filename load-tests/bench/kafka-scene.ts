@@ -84,7 +84,7 @@ interface Status {
 }
 
 /** What forwarding says; null: it does not answer. */
-export async function statusOf(run: RunFile): Promise<Status | null> {
+async function statusOf(run: RunFile): Promise<Status | null> {
   const url = `${serviceOf(run, 'forwarding').internal_url}/admin/subscribers`;
   const asking = adminCall('GET', url, { token: readCredentials(run).admin_token, limitMs: 1_000 });
   return asking.then(
@@ -94,7 +94,7 @@ export async function statusOf(run: RunFile): Promise<Status | null> {
 }
 
 /** Waits until `look` is true; rejects, saying so, when it is not in time. */
-export async function until(what: string, limitMs: number, look: () => Promise<boolean>): Promise<number> {
+async function until(what: string, limitMs: number, look: () => Promise<boolean>): Promise<number> {
   const startedAt = performance.now();
   for (;;) {
     if (await look()) return performance.now() - startedAt;
