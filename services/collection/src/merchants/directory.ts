@@ -88,7 +88,7 @@ export function openDirectory(options: DirectoryOptions): Directory {
     const looking = lookUps.run(() => findTerminal(knex, terminalId, keyId), now() + LOOK_UP_LIMIT_MS);
     const result = await beforeLimit(looking, LOOK_UP_LIMIT_MS);
     if (result === null || result.kind === 'refused')
-      throw new Problem('overloaded', 'Too many terminals are being looked up; nothing was stored.', {
+      throw new Problem('overloaded', 'Too many terminals are being looked up; this sending stored nothing.', {
         retryAfterSeconds: 1,
       });
     return result.value === undefined ? undefined : knownKeyOf(result.value, keyId, keys, channelModes);
