@@ -45,7 +45,8 @@ export async function formatNode({ directory, classPath }: NodeFiles, clusterId:
   rmSync(dataOf(directory), { recursive: true, force: true }); // a format that was cut off
   const words = [...JVM, ...logging(directory), '-cp', classPath, 'kafka.tools.StorageTool', 'format'];
   const users = scram.flatMap((user) => ['--add-scram', user]);
-  const child = spawn('java', [...words, '-t', clusterId, '-c', settingsOf(directory), ...users], {
+  // One word: an id in base64 begins with a dash once in 64 times.
+  const child = spawn('java', [...words, `--cluster-id=${clusterId}`, '-c', settingsOf(directory), ...users], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

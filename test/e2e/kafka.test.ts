@@ -60,3 +60,19 @@ test('a broker killed under traffic and started again: nothing is lost, reordere
   await expectReadModelEqualsJournal(system.runFile);
   await expectInvariants(system.runFile, tills.historyFile);
 });
+
+test('a rebuild from zero while Kafka serves brings every order back', { timeout: 120_000 }, async () => {
+  const { runFile } = under.system;
+  await waitFor('the Kafka route', async () => (await route()) === 'kafka', 60_000);
+  const headers = { authorization: `Bearer ${readCredentials(runFile).admin_token}` };
+  const rebuild = `${runFile.services.query?.internal_url}/admin/rebuild`;
+  const asked = await fetch(rebuild, { method: 'POST', headers });
+  expect(asked.status).toBe(202);
+  await asked.body?.cancel();
+  await waitFor(
+    'the rebuild',
+    async () => ((await (await fetch(rebuild, { headers })).json()) as { state: string }).state === 'done',
+    90_000,
+  );
+  await expectReadModelEqualsJournal(runFile);
+});

@@ -31,7 +31,11 @@ export async function ensureTopics(connection: KafkaConnection, logger: KafkaLog
     }
     await untilLed(admin);
     const kept = topics.filter(({ name }) => known.has(name));
-    if (kept.length > 0) await compareRetention(admin, kept, logger);
+    if (kept.length === 0) return;
+    await compareRetention(admin, kept, logger).catch((error: Error) =>
+      // Whoever may write need not be allowed to read settings; publishing does not hang on it.
+      logger.warn({ error: error.message }, 'the retention of the Kafka topics could not be compared'),
+    );
   });
 }
 

@@ -17,7 +17,7 @@ export interface KafkaConsumerOptions {
   /** Default: the orders' topic. It must exist. */
   readonly topic?: DeclaredTopic;
   readonly deliver: Consumer['deliver'];
-  /** Asks the journal's owner for what is missing. Until it resolves, the records that showed the gap are not done with. */
+  /** Asks the journal's owner for what is missing. */
   readonly askForGaps: (gaps: DeliveryReply['gaps']) => Promise<void>;
 }
 
@@ -92,7 +92,11 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
     // Each partition is a stream of its own: a watermark holds when it has come on all of them.
     const stream = { name: `${topic.name}/${partition}`, of: topic.partitions };
     const { gaps } = await deliver(messages, stream);
-    if (gaps.length > 0) await askForGaps(gaps);
+    // They are stored, and reported again with the next watermark: who fills them may be away, and the records go on.
+    if (gaps.length > 0)
+      await askForGaps(gaps).catch((error: unknown) =>
+        logger.warn({ group, gaps: gaps.length, error: String(error) }, 'gaps could not be reported; again later'),
+      );
   }
 
   /** The partition rests, and the same records come again; the others go on, and the group's session lives. */

@@ -225,6 +225,11 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   function standBy(behind: typeof kept | undefined): void {
+    // It is to have the whole journal (a rebuild, a new subscriber), which no topic holds: served directly until it has it.
+    if (kept.snapshot.text === SEES_NOTHING.text) {
+      serve();
+      return;
+    }
     if (!standingBy) {
       standingBy = true;
       cutLoose('Kafka serves');

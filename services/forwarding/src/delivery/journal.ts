@@ -55,6 +55,8 @@ export interface JournalOptions {
 const MAX_CONNECTIONS = 3;
 const CONNECT_TIMEOUT_MS = 3_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
+/** The server's own limit comes first; beyond it the server is not there any more. */
+const SILENCE_MARGIN_MS = 2_000;
 /** 128 blocks of 8 kB hold about a thousand events; where few of them match, more blocks are read at a time. */
 const FIRST_BLOCKS = 128;
 const MOST_BLOCKS = 1_024;
@@ -68,10 +70,13 @@ export function openJournal({ source, connectionString, applicationName, generat
     application_name: applicationName,
     max: MAX_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + SILENCE_MARGIN_MS,
     // Statistics know nothing of the newest rows, and a run of blocks or a BRIN range is always right here.
     options: `-c TimeZone=UTC -c DateStyle=ISO -c enable_seqscan=off -c jit=off -c statement_timeout=${STATEMENT_TIMEOUT_MS}`,
   });
   pool.on('error', () => undefined); // an idle connection was lost; the next query makes another or fails itself
+  // The pool listens to idle connections only: one that is lost while it is in use would end the process. Its query fails.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const rowOf = journalRowReader(source, journalColumns);
   let summarizedAt = Number.NEGATIVE_INFINITY;
 

@@ -61,6 +61,7 @@ export async function connectSource(connectionString: string, applicationName: s
     application_name: applicationName,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
+    query_timeout: STATEMENT_TIMEOUT_MS + SILENCE_MARGIN_MS,
     options: `-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=${STATEMENT_TIMEOUT_MS} -c lock_timeout=${LOCK_TIMEOUT_MS}`,
   });
   client.on('error', () => undefined); // the next statement on it fails, and is handled there
@@ -72,3 +73,5 @@ const CONNECT_TIMEOUT_MS = 3_000;
 /** Making a slot waits for every running transaction, and one may run for seconds. */
 const STATEMENT_TIMEOUT_MS = 30_000;
 const LOCK_TIMEOUT_MS = 1_000;
+/** The server's own limit comes first; beyond it the server is not there any more. */
+const SILENCE_MARGIN_MS = 2_000;

@@ -19,7 +19,8 @@ export interface KafkaRoute {
 const GROUP = 'ballast.query';
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
-const GAPS_TIMEOUT_MS = 30_000;
+/** Shorter than the group's session (10 s): a forwarder that hangs must not cost the membership. */
+const GAPS_TIMEOUT_MS = 5_000;
 
 /** `close` leaves the group after the delivery under way. */
 export function consumeKafka({ connection, consumer, forwardingUrl, deliveryToken, logger }: KafkaRoute) {
@@ -53,7 +54,7 @@ export function consumeKafka({ connection, consumer, forwardingUrl, deliveryToke
       const reason = await consume().catch((error: unknown) => error);
       if (stop.signal.aborted) return;
       if (performance.now() - began > LONGEST_RETRY_MS) wait = FIRST_RETRY_MS;
-      logger.warn({ err: reason, retry_ms: wait }, 'Kafka is away; forwarding delivers directly meanwhile');
+      logger.warn({ err: reason, retry_ms: wait }, 'not consuming from Kafka; trying again');
       await pause(wait, undefined, { signal: stop.signal }).catch(() => undefined); // closed while waiting
     }
   }
