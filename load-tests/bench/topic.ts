@@ -1,37 +1,13 @@
-// The orders' topic as a foreign consumer sees it, by kafkajs itself: nothing of ours but the topic's declaration. It keeps
-// the last version per key, as the contract asks of consumers: lower ones are repeats, the next one is in order, any other
-// was put into the topic before its predecessor.
+// The orders' topic, read by kafkajs itself: nothing of ours but the topic's name and number of partitions.
 import { randomUUID } from 'node:crypto';
-import { ordersTopic, partitionOf } from '@ballast/events/kafka';
+import { ordersTopic } from '@ballast/events/kafka';
 import kafkajs from 'kafkajs';
 import { withClient } from './observe.ts';
-
-export interface TopicRecord {
-  readonly partition: number;
-  /** The order; null: a watermark, which belongs to none. */
-  readonly key: string | null;
-  readonly version: number;
-  /** ms since 1970, with fractions: the journal's `occurred_at`, taken before its commit. */
-  readonly occurredAt: number;
-  /** Whole ms since 1970: when the publisher made its batch. */
-  readonly publishedAt: number;
-}
-
-export interface Read {
-  readonly records: number;
-  readonly watermarks: number;
-  /** Different (order, version). */
-  readonly events: number;
-  /** When each repeat was published. */
-  readonly repeats: readonly number[];
-  /** Out of order, in the wrong partition, or not what the journal holds; in words. Empty: complete, gapless, in order. */
-  readonly faults: readonly string[];
-}
+import { type Journalled, openTopicFold, type Read, type TopicRecord } from './topic-fold.ts';
 
 const PAUSE_MS = 20;
 const READ_LIMIT_MS = 90_000;
 const FETCH_BYTES = 8_388_608;
-const FAULTS_KEPT = 20;
 
 /** Calls back for every record from `from` on. Resolves when it has joined; `close` ends it. */
 export async function followTopic(
@@ -76,63 +52,24 @@ export async function openTopicEnds(brokers: readonly string[]) {
 
 /** The whole topic up to its present end, beside the whole journal. */
 export async function readTopic(brokers: readonly string[], ordersUrl: string): Promise<Read> {
-  const last = new Map<string, number>();
-  const repeats: number[] = [];
-  const faults = openFaults();
-  let [records, watermarks, events] = [0, 0, 0];
+  const fold = openTopicFold();
   const asking = await openTopicEnds(brokers);
   const ends = await asking.ends();
   await asking.close();
-  const reading = await followTopic(brokers, 'beginning', ({ partition, key, version, publishedAt }) => {
-    records++;
-    if (key === null) {
-      watermarks++;
-      return;
-    }
-    const before = last.get(key) ?? 0;
-    if (version <= before) {
-      repeats.push(publishedAt);
-      return;
-    }
-    events++;
-    last.set(key, version);
-    if (version !== before + 1) faults.add(`order ${key}: version ${version} stands after ${before}`);
-    if (partition !== partitionOf(key, ordersTopic.partitions)) faults.add(`order ${key} is in partition ${partition}`);
-  });
+  const reading = await followTopic(brokers, 'beginning', fold.take);
   const until = performance.now() + READ_LIMIT_MS;
   while (ends.some((end, partition) => (reading.positions[partition] ?? 0) < end)) {
     if (performance.now() > until) throw new Error(`the topic was not read within ${READ_LIMIT_MS / 1_000} s`);
     await pause();
   }
   await reading.close();
-  await compare(last, ordersUrl, faults.add);
-  return { records, watermarks, events, repeats, faults: faults.all() };
-}
-
-/** Every order of the journal, up to its last version; and no other. */
-async function compare(last: Map<string, number>, ordersUrl: string, fault: (text: string) => void): Promise<void> {
   const { rows } = await withClient(ordersUrl, (client) =>
-    client.query<[string, number]>({
+    client.query<[...Journalled]>({
       text: 'select order_id::text, max(version) from order_event group by order_id',
       rowMode: 'array',
     }),
   );
-  for (const [order, version] of rows)
-    if (last.get(order) !== version)
-      fault(`order ${order}: the topic has ${last.get(order) ?? 'nothing'} of ${version} versions`);
-  if (last.size > rows.length) fault(`${last.size - rows.length} orders of the topic are in no journal`);
-}
-
-function openFaults() {
-  const kept: string[] = [];
-  let more = 0;
-  return {
-    add: (text: string) => {
-      if (kept.length < FAULTS_KEPT) kept.push(text);
-      else more++;
-    },
-    all: () => (more === 0 ? kept : [...kept, `and ${more} more`]),
-  };
+  return fold.compare(rows);
 }
 
 function recordOf(partition: number, { key, headers, timestamp }: kafkajs.KafkaMessage): TopicRecord {
