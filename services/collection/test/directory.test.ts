@@ -1,7 +1,7 @@
 // Who is at the terminal: what the cache promises, also to those who make ids up.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { migrate, openDatabase } from '@ballast/database';
-import { freshDatabase } from '@ballast/database/testing';
+import { freshDatabase, waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openMasterKeys } from '../src/cards/master-keys.ts';
 import { openMerchants } from '../src/merchants/provision.ts';
@@ -67,13 +67,15 @@ test('ids that nobody has cost few look-ups, and push no real terminal out', asy
   queries = 0;
   const madeUp = Array.from({ length: 3_000 }, (_, i) => `00000000-0000-7000-8000-${String(i).padStart(12, '0')}`);
   const results = await Promise.allSettled(madeUp.map((id) => directory.find(id, 'key_0')));
-  expect(queries).toBeLessThanOrEqual(260);
-  expect(results.filter((result) => result.status === 'rejected').length).toBe(3_000 - queries);
-  expect(results.find((result) => result.status === 'rejected')?.reason).toMatchObject({ code: 'overloaded' });
+  const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  // Four at once and a line of 256; on a slow machine some of them are told to come back before their turn.
+  expect(refused.length).toBeGreaterThanOrEqual(3_000 - 260);
+  expect(refused.filter((reason) => reason.code !== 'overloaded')).toEqual([]);
 
-  queries = 0;
+  await waitFor('the line to be empty', () => queries >= 260);
+  expect(queries).toBe(260);
   expect(await directory.find(terminalId, keyId)).toBeDefined();
   await Promise.all(Array.from({ length: 50 }, () => directory.find(madeUp[0] ?? '', 'key_0')));
-  expect(queries).toBe(0);
+  expect(queries).toBe(260);
   await provisioning.revokeKey(terminalId, keyId);
 });
