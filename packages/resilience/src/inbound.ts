@@ -37,8 +37,11 @@ export interface OverloadRules {
   readonly lagToMs: number;
 }
 
-/** Served at once: 64 connections reach the peak (facts.md); a loop this late has lost the terminals' patience anyway. */
-export const defaultOverload: OverloadRules = { maxInFlight: 2_000, lagFromMs: 200, lagToMs: 1_000 };
+/**
+ * Served at once: 64 connections reach the peak (facts.md). Lateness: a process that has just started compiles what it
+ * meets and is late by some 500 ms once, which is no overload; by 2 s the shortest deadline of a terminal has passed.
+ */
+export const defaultOverload: OverloadRules = { maxInFlight: 2_000, lagFromMs: 500, lagToMs: 2_000 };
 
 export interface InboundOptions {
   readonly overload?: OverloadRules;
