@@ -59,6 +59,13 @@ async function effects(orderId: string): Promise<number[]> {
   return rows.map((row: { version: number }) => row.version);
 }
 
+async function waitingForLocks(): Promise<number> {
+  const { rows } = await knex.raw(
+    `select count(*)::int as count from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+  );
+  return rows[0].count;
+}
+
 function watermark(value: string, generation = 1): Watermark {
   return { kind: 'watermark', source: 'collection', generation, node: 'main', value };
 }
@@ -80,6 +87,22 @@ test('two consumers given the same deliveries at once have one effect each', asy
     await Promise.all([one.deliver(batch), two.deliver([...batch].reverse())]);
   }
   for (const order of orders) expect(await effects(order)).toEqual([1, 2, 3, 4, 5]);
+});
+
+test('an event held by another consumer meanwhile is brought along by what fills its gap', async () => {
+  const order = newOrderId();
+  await open().deliver([orderEvent(order, 1)]);
+  // Both are kept at their first write, the early one in front: it has read and so has the other, neither knows of it.
+  const gate = await knex.transaction();
+  await gate.raw('select from consumer_position where order_id = ? for update', [order]);
+  const early = open().deliver([orderEvent(order, 3)]);
+  await expect.poll(waitingForLocks).toBe(1);
+  const fills = open().deliver([orderEvent(order, 2)]);
+  await expect.poll(waitingForLocks).toBe(2);
+  await gate.rollback();
+  await Promise.all([early, fills]);
+  expect(await effects(order)).toEqual([1, 2, 3]);
+  expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
 });
 
 test('an early event waits for its gap, is reported, and goes on behind what fills it', async () => {

@@ -28,7 +28,8 @@ export async function readPositions(
 
 /**
  * Moves each order from the position that was read to the new one, before its effects: two deliveries of one event
- * cannot both get here. Locks those rows; rejects with Overtaken when a row is no longer where it was read.
+ * cannot both get here. Locks those rows; rejects with Overtaken when a row is no longer as it was read: it moved, or
+ * another route holds an event of it meanwhile, which only a new read brings along.
  */
 export async function claimMoves(
   trx: Knex.Transaction,
@@ -37,13 +38,15 @@ export async function claimMoves(
 ): Promise<void> {
   const { rows } = await trx.raw<{ rows: { claimed: bigint }[] }>(
     `with input as materialized (
-       select * from unnest(?::uuid[], ?::text[], ?::uuid[], ?::int[], ?::int[], ?::int[], ?::int[], ?::boolean[])
-         as t(order_id, source, merchant_id, generation, version, was_generation, was_version, known)
+       select * from unnest(?::uuid[], ?::text[], ?::uuid[], ?::int[], ?::int[], ?::int[], ?::int[], ?::text[],
+           ?::boolean[])
+         as t(order_id, source, merchant_id, generation, version, was_generation, was_version, was_waits_for, known)
      ), moved as (
        update consumer_position p set generation = i.generation, version = i.version, waits_for = null
        from input i
        where i.known and p.order_id = i.order_id and p.source = i.source
          and p.generation = i.was_generation and p.version = i.was_version
+         and coalesce(p.waits_for, '') = i.was_waits_for
        returning 1
      ), made as (
        insert into consumer_position (order_id, source, merchant_id, generation, version)
@@ -60,6 +63,7 @@ export async function claimMoves(
       moves.map((move) => move.version),
       moves.map((move) => move.before.generation),
       moves.map((move) => move.before.version),
+      moves.map((move) => move.before.waitsFor ?? ''),
       moves.map((move) => known.has(move.key)),
     ],
   );
