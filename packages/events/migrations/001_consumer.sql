@@ -11,6 +11,9 @@ create table consumer_position (
   version integer not null check (version >= 0),
   -- Why nothing further is applied for this order: an event is missing, or one could not be applied. Null: it flows.
   waits_for text check (waits_for in ('gap', 'parked')),
+  -- The furthest event known while it waited, held or not: it waits until it has reached this one.
+  seen_generation integer not null default 0,
+  seen_version integer not null default 0,
   primary key (order_id, source)
 ) with (fillfactor = 80); -- room for the next version on the same page
 create index consumer_position_waiting on consumer_position (order_id) where waits_for is not null;

@@ -105,6 +105,23 @@ test('an event held by another consumer meanwhile is brought along by what fills
   expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
 });
 
+test('an event that is not early any more when it is to be held leaves no wait behind', async () => {
+  const order = newOrderId();
+  await open().deliver([orderEvent(order, 1)]);
+  const gate = await knex.transaction();
+  await gate.raw('select from consumer_position where order_id = ? for update', [order]);
+  const all = open().deliver([orderEvent(order, 2), orderEvent(order, 3)]);
+  await expect.poll(waitingForLocks).toBe(1);
+  const early = open().deliver([orderEvent(order, 3)]);
+  await expect.poll(waitingForLocks).toBe(2);
+  await gate.rollback();
+  expect(await all).toMatchObject({ applied: 2 });
+  expect(await early).toMatchObject({ repeated: 1, held: 0, gaps: [] });
+  expect((await knex.raw('select version, waits_for from consumer_position')).rows).toEqual([
+    { version: 3, waits_for: null },
+  ]);
+});
+
 test('an early event waits for its gap, is reported, and goes on behind what fills it', async () => {
   const consumer = open();
   const [late, other] = [newOrderId(), newOrderId()];
@@ -259,13 +276,38 @@ test('a topic proves only as much as the partition that is furthest behind', asy
   expect(await known()).toEqual([]);
 });
 
-test('what is held is bounded; beyond it the order asks for everything after its last event', async () => {
+test('what is held is bounded; beyond it the order asks for everything up to the last event known', async () => {
   const consumer = open();
   await knex.raw(`insert into consumer_held (order_id, source, version, generation, event)
                   select gen_random_uuid(), 'collection', 2, 1, '{}' from generate_series(1, 10000)`);
   const order = newOrderId();
   const reply = await consumer.deliver([orderEvent(order, 5)]);
-  expect(reply.gaps).toMatchObject([{ order_id: order, after_version: 0, before_version: 2_147_483_647 }]);
+  expect(reply.gaps).toMatchObject([{ order_id: order, after_version: 0, before_version: 6 }]);
   await consumer.deliver([1, 2, 3, 4, 5].map((version) => orderEvent(order, version)));
   expect(await effects(order)).toEqual([1, 2, 3, 4, 5]);
+});
+
+test('an event there was no room for is asked for once the order has got to it', async () => {
+  const consumer = open();
+  await knex.raw(`insert into consumer_held (order_id, source, version, generation, event)
+                  select gen_random_uuid(), 'collection', 2, 1, '{}' from generate_series(1, 9999)`);
+  const order = newOrderId();
+  const asked = { merchant_id: merchantId, order_id: order };
+  await consumer.deliver([orderEvent(order, 1)]);
+  const reply = await consumer.deliver([orderEvent(order, 3), orderEvent(order, 4)]);
+  expect(reply.gaps).toEqual([{ ...asked, after_version: 1, before_version: 3 }]);
+  expect(await consumer.deliver([orderEvent(order, 2)])).toMatchObject({ applied: 2 });
+  const later = await consumer.deliver([watermark('2026-11-24T20:00:00Z')]);
+  expect(later.gaps).toEqual([{ ...asked, after_version: 3, before_version: 5 }]);
+  await consumer.deliver([orderEvent(order, 4)]);
+  expect(await consumer.deliver([watermark('2026-11-24T20:00:01Z')])).toMatchObject({ gaps: [] });
+  expect(await effects(order)).toEqual([1, 2, 3, 4]);
+});
+
+test('what a replaced generation had further on is waited for no more', async () => {
+  const order = newOrderId();
+  const consumer = open({ reconcile: async () => undefined });
+  await consumer.deliver([orderEvent(order, 1), orderEvent(order, 2), orderEvent(order, 8)]);
+  await consumer.deliver([1, 2].map((version) => orderEvent(order, version, { generation: 2 })));
+  expect(await consumer.deliver([watermark('2026-11-24T20:00:00Z')])).toMatchObject({ gaps: [] });
 });

@@ -13,8 +13,17 @@
 import { type DeliveryReply, type OrderEvent, Problem, type Watermark } from '@ballast/contracts';
 import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';
-import { failureOf } from './failures.ts';
-import { type Fork, NOTHING_YET, orderKey, type Plan, type Position, planDelivery } from './next-in-order.ts';
+import { failureOf, Overtaken } from './failures.ts';
+import {
+  type Fork,
+  isBehind,
+  NOTHING_YET,
+  orderKey,
+  type Place,
+  type Plan,
+  type Position,
+  planDelivery,
+} from './next-in-order.ts';
 import {
   claimMoves,
   forgetEverything,
@@ -156,9 +165,7 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     const line = [event, ...held];
     for (const [index, one] of line.entries()) {
       try {
-        const plan = await withTransaction(knex, `${name} event`, (trx) =>
-          applyAlone(trx, one, unreadable, index < line.length - 1),
-        );
+        const plan = await withTransaction(knex, `${name} event`, (trx) => applyAlone(trx, one, unreadable));
         counts.applied += plan.next.length;
         if (index === 0) counts.repeated += plan.repeated.length;
         if (index === 0) counts.held += plan.early.length;
@@ -190,7 +197,7 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     const alreadyHeld = new Set(held);
     const early = plan.early.filter((event) => !alreadyHeld.has(event));
     if (early.length > 0) await hold(trx, early, MAX_HELD);
-    if (plan.early.length > 0) await markWaiting(trx, plan.early, 'gap');
+    if (plan.early.length > 0) await markWaiting(trx, plan.early, 'gap', placesAfter(plan, positions));
     return { ...plan, early, repeated: plan.repeated.filter((event) => !alreadyHeld.has(event)) };
   }
 
@@ -198,14 +205,15 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     trx: Knex.Transaction,
     event: OrderEvent,
     unreadable: ReadonlyMap<OrderEvent, string>,
-    moreAreHeld: boolean,
   ): Promise<Plan> {
     const positions = await readPositions(trx, [event]);
     const plan = planDelivery([event], positions);
     await applyPlan(trx, plan, positions, unreadable);
     if (plan.next.length > 0) await release(trx, [event]);
-    if (plan.early.length > 0) await hold(trx, plan.early, MAX_HELD);
-    if (plan.early.length > 0 || moreAreHeld) await markWaiting(trx, [event], 'gap');
+    if (plan.early.length > 0) {
+      await hold(trx, plan.early, MAX_HELD);
+      await markWaiting(trx, plan.early, 'gap', positions);
+    }
     return plan;
   }
 
@@ -236,7 +244,9 @@ export function openConsumer(options: ConsumerOptions): Consumer {
         throw new Problem('overloaded', `${MAX_PARKED} events are parked; a person has to look first`, {
           cause: error,
         });
-      await markWaiting(trx, [event], 'parked');
+      const positions = await readPositions(trx, [event]);
+      if (!isBehind(positions.get(orderKey(event)) ?? NOTHING_YET, event)) throw new Overtaken(1);
+      await markWaiting(trx, [event], 'parked', positions);
       return parkEvent(trx, event, reason);
     });
     const { order_id, merchant_id, version, generation } = event;
@@ -283,6 +293,10 @@ function ordersWithGap(events: readonly OrderEvent[], positions: ReadonlyMap<str
     if ((positions.get(key) ?? NOTHING_YET).waitsFor === 'gap') waiting.set(key, event);
   }
   return [...waiting.values()];
+}
+
+function placesAfter(plan: Plan, positions: ReadonlyMap<string, Position>): ReadonlyMap<string, Place> {
+  return new Map<string, Place>([...positions, ...plan.moves.map((move) => [move.key, move] as const)]);
 }
 
 function refuseUnreadable(events: readonly OrderEvent[], unreadable: ReadonlyMap<OrderEvent, string>): void {

@@ -10,9 +10,13 @@
 //   any, the order is parked                    → early: held behind the parked event
 import type { OrderEvent } from '@ballast/contracts';
 
-export interface Position {
+/** Where an event stands among all of its order, and how far an order has got. */
+export interface Place {
   readonly generation: number;
   readonly version: number;
+}
+
+export interface Position extends Place {
   readonly waitsFor: 'gap' | 'parked' | null;
 }
 
@@ -26,12 +30,10 @@ export interface Fork {
   readonly generation: number;
 }
 
-export interface Move {
+export interface Move extends Place {
   readonly key: string;
   readonly sample: OrderEvent;
   readonly before: Position;
-  readonly generation: number;
-  readonly version: number;
 }
 
 export interface Plan {
@@ -51,8 +53,15 @@ export function orderKey(event: { readonly source: string; readonly order_id: st
   return `${event.order_id} ${event.source}`;
 }
 
+/** A newer generation stands behind nothing that an older one wrote. */
+export function isBehind(place: Place, other: Place): boolean {
+  return (
+    place.generation < other.generation || (place.generation === other.generation && place.version < other.version)
+  );
+}
+
 export function planDelivery(events: readonly OrderEvent[], positions: ReadonlyMap<string, Position>): Plan {
-  const reached = new Map<string, { generation: number; version: number }>();
+  const reached = new Map<string, Place>();
   const waiting = new Map<string, OrderEvent[]>();
   const samples = new Map<string, OrderEvent>();
   const next: OrderEvent[] = [];
@@ -62,7 +71,7 @@ export function planDelivery(events: readonly OrderEvent[], positions: ReadonlyM
   function place(event: OrderEvent, key: string): boolean {
     const before = positions.get(key) ?? NOTHING_YET;
     const last = reached.get(key) ?? before;
-    if (event.generation < last.generation || (event.generation === last.generation && event.version <= last.version)) {
+    if (!isBehind(last, event)) {
       repeated.push(event);
       return true;
     }

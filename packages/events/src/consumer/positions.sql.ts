@@ -2,7 +2,7 @@
 import type { OrderEvent, Watermark } from '@ballast/contracts';
 import type { Knex } from 'knex';
 import { Overtaken } from './failures.ts';
-import { type Move, orderKey, type Position } from './next-in-order.ts';
+import { isBehind, type Move, NOTHING_YET, orderKey, type Place, type Position } from './next-in-order.ts';
 
 /** No lock: `claimMoves` finds out whether somebody else went first. Index: the primary key. */
 export async function readPositions(
@@ -29,7 +29,8 @@ export async function readPositions(
 /**
  * Moves each order from the position that was read to the new one, before its effects: two deliveries of one event
  * cannot both get here. Locks those rows; rejects with Overtaken when a row is no longer as it was read: it moved, or
- * another route holds an event of it meanwhile, which only a new read brings along.
+ * another route holds an event of it meanwhile, which only a new read brings along. An order waits on until it has
+ * reached the furthest event known of it.
  */
 export async function claimMoves(
   trx: Knex.Transaction,
@@ -42,7 +43,8 @@ export async function claimMoves(
            ?::boolean[])
          as t(order_id, source, merchant_id, generation, version, was_generation, was_version, was_waits_for, known)
      ), moved as (
-       update consumer_position p set generation = i.generation, version = i.version, waits_for = null
+       update consumer_position p set generation = i.generation, version = i.version,
+         waits_for = case when (i.generation, i.version) < (p.seen_generation, p.seen_version) then p.waits_for end
        from input i
        where i.known and p.order_id = i.order_id and p.source = i.source
          and p.generation = i.was_generation and p.version = i.was_version
@@ -71,26 +73,51 @@ export async function claimMoves(
   if (missing !== 0) throw new Overtaken(missing);
 }
 
-/** Marks orders as waiting; also those of which nothing was applied yet. An order that is parked stays parked. */
+/**
+ * Marks orders as waiting, also those of which nothing was applied yet, and remembers the furthest event of each that is
+ * known: it may be neither held (the bound was reached) nor sent again unasked. An order that is parked stays parked.
+ * Rejects with Overtaken when an order is no longer where `at` has it: the event may not be early any more.
+ */
 export async function markWaiting(
   trx: Knex.Transaction,
   events: readonly OrderEvent[],
   waitsFor: 'gap' | 'parked',
+  at: ReadonlyMap<string, Place>,
 ): Promise<void> {
-  const orders = [...new Map(events.map((event) => [orderKey(event), event])).values()];
-  await trx.raw(
-    `insert into consumer_position as p (order_id, source, merchant_id, generation, version, waits_for)
-     select order_id, source, merchant_id, 0, 0, ?
-     from unnest(?::uuid[], ?::text[], ?::uuid[]) as t(order_id, source, merchant_id)
-     on conflict (order_id, source) do update set waits_for = excluded.waits_for
-     where p.waits_for is null or excluded.waits_for = 'parked'`,
+  const furthest = new Map<string, OrderEvent>();
+  for (const event of events) {
+    const known = furthest.get(orderKey(event));
+    if (known === undefined || isBehind(known, event)) furthest.set(orderKey(event), event);
+  }
+  const orders = [...furthest.values()];
+  const places = [...furthest.keys()].map((key) => at.get(key) ?? NOTHING_YET);
+  const { rows } = await trx.raw<{ rows: object[] }>(
+    `insert into consumer_position as p
+       (order_id, source, merchant_id, generation, version, waits_for, seen_generation, seen_version)
+     select order_id, source, merchant_id, generation, version, ?, seen_generation, seen_version
+     from unnest(?::uuid[], ?::text[], ?::uuid[], ?::int[], ?::int[], ?::int[], ?::int[])
+       as t(order_id, source, merchant_id, generation, version, seen_generation, seen_version)
+     on conflict (order_id, source) do update set
+       waits_for = case when p.waits_for = 'parked' then p.waits_for else excluded.waits_for end,
+       seen_generation = greatest(p.seen_generation, excluded.seen_generation),
+       seen_version = case
+         when excluded.seen_generation > p.seen_generation then excluded.seen_version
+         when excluded.seen_generation = p.seen_generation then greatest(p.seen_version, excluded.seen_version)
+         else p.seen_version end
+     where p.generation = excluded.generation and p.version = excluded.version
+     returning 1`,
     [
       waitsFor,
       orders.map((event) => event.order_id),
       orders.map((event) => event.source),
       orders.map((event) => event.merchant_id),
+      places.map((place) => place.generation),
+      places.map((place) => place.version),
+      orders.map((event) => event.generation),
+      orders.map((event) => event.version),
     ],
   );
+  if (rows.length !== orders.length) throw new Overtaken(orders.length - rows.length);
 }
 
 export interface OpenGap {
@@ -100,17 +127,15 @@ export interface OpenGap {
   readonly before_version: number;
 }
 
-const NO_END = 2_147_483_647;
-
 /**
- * Orders that wait for a missing event, and which versions are missing. Without a held event (the bound was reached)
- * there is no end: everything after the last one is asked for. At least one is: being sent it again is what makes an
- * order go on whose next event is held already. Index: consumer_position_waiting.
+ * Orders that wait for a missing event, and which versions are missing: those before the first one held, or up to the
+ * furthest one known where none is. At least one is: being sent it again is what makes an order go on whose next event is
+ * held already. Index: consumer_position_waiting.
  */
 export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]> {
   const { rows } = await knex.raw<{ rows: OpenGap[] }>(
     `select p.merchant_id, p.order_id, p.version as after_version,
-       greatest(p.version + 2, coalesce(h.first, ${NO_END})) as before_version
+       greatest(p.version + 2, coalesce(h.first, p.seen_version + 1)) as before_version
      from consumer_position p
      left join lateral (
        select min(version) as first from consumer_held
