@@ -192,6 +192,16 @@ test('an event that does not match the contract is parked in its place', async (
   expect(await consumer.parked(1)).toMatchObject([{ version: 2, reason: expect.stringContaining('contract') }]);
 });
 
+test('an event that was held and does not match the contract is parked when its turn comes', async () => {
+  const consumer = open();
+  const order = newOrderId();
+  const broken = { ...orderEvent(order, 3), data: { surprise: true } };
+  expect(await consumer.deliver([orderEvent(order, 1), broken, orderEvent(order, 4)])).toMatchObject({ held: 2 });
+  expect(await consumer.deliver([orderEvent(order, 2)])).toMatchObject({ applied: 1, parked: 1 });
+  expect(await effects(order)).toEqual([1, 2]);
+  expect(await consumer.parked(1)).toMatchObject([{ version: 3, reason: expect.stringContaining('contract') }]);
+});
+
 test('what is no message at all refuses the delivery, and nothing of it is applied', async () => {
   const order = newOrderId();
   await expect(open().deliver([orderEvent(order, 1), { kind: 'event' }])).rejects.toMatchObject({

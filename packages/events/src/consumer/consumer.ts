@@ -161,11 +161,12 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     counts: Counts,
   ): Promise<void> {
     if (event === undefined) throw new Error('BUG: nothing to apply');
-    const held = await withTransaction(knex, `${name} held`, (trx) => readHeld(trx, [event]));
-    const line = [event, ...held];
+    const held = readMessages(await withTransaction(knex, `${name} held`, (trx) => readHeld(trx, [event])));
+    const refused = new Map([...unreadable, ...held.unreadable]);
+    const line = [event, ...held.events];
     for (const [index, one] of line.entries()) {
       try {
-        const plan = await withTransaction(knex, `${name} event`, (trx) => applyAlone(trx, one, unreadable));
+        const plan = await withTransaction(knex, `${name} event`, (trx) => applyAlone(trx, one, refused));
         counts.applied += plan.next.length;
         if (index === 0) counts.repeated += plan.repeated.length;
         if (index === 0) counts.held += plan.early.length;
@@ -185,16 +186,17 @@ export function openConsumer(options: ConsumerOptions): Consumer {
   ): Promise<Plan> {
     const positions = await readPositions(trx, events);
     const open = ordersWithGap(events, positions);
-    const held = open.length === 0 ? [] : await readHeld(trx, open);
-    const plan = planDelivery([...events, ...held], positions);
+    // Read as if it came over the wire again: what did not match the contract then does not match it now.
+    const held = readMessages(open.length === 0 ? [] : await readHeld(trx, open));
+    const plan = planDelivery([...events, ...held.events], positions);
     const waited = plan.moves.filter((move) => move.before.waitsFor !== null);
-    await applyPlan(trx, plan, positions, unreadable);
+    await applyPlan(trx, plan, positions, new Map([...unreadable, ...held.unreadable]));
     if (waited.length > 0)
       await release(
         trx,
         waited.map(({ sample, version }) => ({ ...sample, version })),
       );
-    const alreadyHeld = new Set(held);
+    const alreadyHeld = new Set(held.events);
     const early = plan.early.filter((event) => !alreadyHeld.has(event));
     if (early.length > 0) await hold(trx, early, MAX_HELD);
     if (plan.early.length > 0) await markWaiting(trx, plan.early, 'gap', placesAfter(plan, positions));

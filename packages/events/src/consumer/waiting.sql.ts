@@ -2,12 +2,12 @@
 import type { OrderEvent } from '@ballast/contracts';
 import type { Knex } from 'knex';
 
-/** The held events of these orders, to go on behind what fills their gap. Index: the primary key. */
+/** The held events of these orders, to go on behind what fills their gap, unchecked. Index: the primary key. */
 export async function readHeld(
   trx: Knex.Transaction,
   orders: readonly { order_id: string; source: string }[],
-): Promise<OrderEvent[]> {
-  const { rows } = await trx.raw<{ rows: { event: OrderEvent }[] }>(
+): Promise<unknown[]> {
+  const { rows } = await trx.raw<{ rows: { event: unknown }[] }>(
     `select h.event from consumer_held h
      join unnest(?::uuid[], ?::text[]) as t(order_id, source) using (order_id, source)
      order by h.order_id, h.source, h.version, h.generation`,
