@@ -13,7 +13,7 @@
 import { type DeliveryReply, type OrderEvent, Problem, type Watermark } from '@ballast/contracts';
 import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';
-import { failureOf, Overtaken } from './failures.ts';
+import { failureOf, Overtaken, reasonOf } from './failures.ts';
 import {
   type Fork,
   isBehind,
@@ -240,7 +240,7 @@ export function openConsumer(options: ConsumerOptions): Consumer {
   }
 
   async function park(event: OrderEvent, error: unknown): Promise<void> {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     const count = await withTransaction(knex, `${name} park`, async (trx) => {
       if ((await countParked(trx)) >= MAX_PARKED)
         throw new Problem('overloaded', `${MAX_PARKED} events are parked; a person has to look first`, {

@@ -22,6 +22,7 @@ const byClass: Readonly<Record<string, Failure>> = {
   '25': 'unavailable', // read-only, transaction timeout
   '28': 'unavailable', // login refused
   '40': 'again', // serialization, deadlock
+  '42': 'unavailable', // a column that is not there yet, a right that is not there any more: every event meets it
   '53': 'unavailable', // disk full, out of memory, too many connections
   '55': 'again', // lock not available
   '57': 'unavailable', // shutdown, crash, cancelled
@@ -29,6 +30,7 @@ const byClass: Readonly<Record<string, Failure>> = {
   '3D': 'unavailable', // no such database
   XX: 'unavailable', // internal, corrupted
 };
+const KNEX_SEPARATOR = ' - ';
 const QUERY_CANCELLED = '57014';
 /** A statement of `apply` failed, and `apply` went on: its bug, not the database's. */
 const TRANSACTION_ABORTED = '25P02';
@@ -51,4 +53,16 @@ export function failureOf(error: unknown): Failure {
       error.message,
     );
   return lost ? 'unavailable' : 'poison';
+}
+
+/**
+ * Why an event was parked, for a table and a log that people read: of a database error its SQLSTATE and PostgreSQL's own
+ * message. Knex puts the statement with all its values before it, which may be a merchant's data.
+ */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof pg.DatabaseError)) return error.message;
+  const end = error.message.lastIndexOf(KNEX_SEPARATOR);
+  const own = end === -1 ? error.message : error.message.slice(end + KNEX_SEPARATOR.length);
+  return `${error.code ?? 'no SQLSTATE'}: ${own}`;
 }
