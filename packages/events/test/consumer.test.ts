@@ -236,31 +236,52 @@ test.each([
   expect(await open().deliver(delivery)).toMatchObject({ applied: 2 });
 });
 
+const withReconcile: Partial<ConsumerOptions> = {
+  reconcile: async (trx, forks) => {
+    for (const fork of forks)
+      await trx.raw('delete from effect where order_id = ? and version between ? and ?', [
+        fork.order_id,
+        fork.from_version,
+        fork.to_version,
+      ]);
+  },
+};
+
+async function toldOf(orderId: string): Promise<string[]> {
+  const { rows } = await knex.raw('select version, generation from effect where order_id = ? order by n', [orderId]);
+  return rows.map((row: { version: number; generation: number }) => `${row.version} of ${row.generation}`);
+}
+
 test('a fork is taken back before the newer generation is applied', async () => {
   const order = newOrderId();
-  const consumer = open({
-    reconcile: async (trx, forks) => {
-      for (const fork of forks)
-        await trx.raw('delete from effect where order_id = ? and version between ? and ?', [
-          fork.order_id,
-          fork.from_version,
-          fork.to_version,
-        ]);
-    },
-  });
+  const consumer = open(withReconcile);
   await consumer.deliver([1, 2, 3].map((version) => orderEvent(order, version)));
-  await consumer.deliver([orderEvent(order, 2, { generation: 2 }), orderEvent(order, 3)]);
-  expect((await knex.raw('select version, generation from effect order by n')).rows).toEqual([
-    { version: 1, generation: 1 },
-    { version: 2, generation: 2 },
+  await consumer.deliver([orderEvent(order, 1), orderEvent(order, 2, { generation: 2 }), orderEvent(order, 3)]);
+  expect(await toldOf(order)).toEqual(['1 of 1', '2 of 2']);
+});
+
+test('a held event outlives the late one that it replaced, and asks for the whole order', async () => {
+  const order = newOrderId();
+  const consumer = open(withReconcile);
+  const newer = orderEvent(order, 3, { generation: 2 });
+  await consumer.deliver([orderEvent(order, 1), orderEvent(order, 5)]);
+  const reply = await consumer.deliver([newer]);
+  expect(reply.gaps).toEqual([{ merchant_id: merchantId, order_id: order, after_version: 0, before_version: 4 }]);
+  expect(await consumer.deliver([orderEvent(order, 3)])).toMatchObject({ applied: 0, repeated: 1 });
+  expect((await knex.raw('select version, generation from consumer_held')).rows).toEqual([
+    { version: 3, generation: 2 },
   ]);
+  await consumer.deliver([orderEvent(order, 2), newer]);
+  expect(await toldOf(order)).toEqual(['1 of 1', '2 of 1', '3 of 2']);
+  expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
 });
 
 test('without a way to take it back, a fork is parked', async () => {
   const order = newOrderId();
   const consumer = open();
-  await consumer.deliver([orderEvent(order, 1), orderEvent(order, 2)]);
-  expect(await consumer.deliver([orderEvent(order, 2, { generation: 2 })])).toMatchObject({ parked: 1 });
+  const [first, second] = [1, 2].map((version) => orderEvent(order, version));
+  await consumer.deliver([first, second]);
+  expect(await consumer.deliver([first, orderEvent(order, 2, { generation: 2 })])).toMatchObject({ parked: 1 });
 });
 
 test('a watermark is passed on after the events before it, and never backwards', async () => {

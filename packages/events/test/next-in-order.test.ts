@@ -1,7 +1,17 @@
+import type { OrderEvent } from '@ballast/contracts';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { NOTHING_YET, orderKey, type Position, planDelivery } from '../src/consumer/next-in-order.ts';
+import { readGenerations } from '../src/consumer/generations.ts';
+import { NOTHING_YET, orderKey, type Plan, type Position, planDelivery } from '../src/consumer/next-in-order.ts';
 import { newOrderId, orderEvent } from './support/events.ts';
+
+function planned(
+  delivered: readonly OrderEvent[],
+  positions: ReadonlyMap<string, Position>,
+  held: readonly OrderEvent[] = [],
+): Plan {
+  return planDelivery([...delivered, ...held], positions, readGenerations(delivered, held));
+}
 
 test('whatever arrives how often and in which order, each version is planned once and ascending', () => {
   const orders = [newOrderId(), newOrderId(), newOrderId()];
@@ -15,7 +25,7 @@ test('whatever arrives how often and in which order, each version is planned onc
       const applied = new Map<string, number[]>();
       for (let at = 0; at < all.length; at += size) {
         const batch = all.slice(at, at + size).map(({ order, version }) => orderEvent(orders[order] ?? '', version));
-        const plan = planDelivery([...batch, ...held.values()], positions);
+        const plan = planned(batch, positions, [...held.values()]);
         for (const event of plan.next)
           applied.set(event.order_id, [...(applied.get(event.order_id) ?? []), event.version]);
         for (const { key, generation, version } of plan.moves)
@@ -35,25 +45,40 @@ test('whatever arrives how often and in which order, each version is planned onc
 
 test('an event of an older generation is a repeat, whatever its version', () => {
   const event = orderEvent(newOrderId(), 9, { generation: 1 });
-  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 2, version: 3, waitsFor: null }]]));
+  const plan = planned([event], new Map([[orderKey(event), { generation: 2, version: 3, waitsFor: null }]]));
   expect(plan).toMatchObject({ next: [], repeated: [event], early: [] });
 });
 
 test('a version issued again by a newer generation is a fork back to it', () => {
-  const event = orderEvent(newOrderId(), 4, { generation: 2 });
-  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 1, version: 6, waitsFor: null }]]));
-  expect(plan.next).toEqual([event]);
+  const [before, event] = restoredBefore(4);
+  const plan = planned([before, event], new Map([[orderKey(event), { generation: 1, version: 6, waitsFor: null }]]));
+  expect(plan).toMatchObject({ next: [event], repeated: [before] });
   expect(plan.forks).toMatchObject([{ order_id: event.order_id, generation: 2, from_version: 4, to_version: 6 }]);
 });
 
 test('a newer generation that simply goes on is no fork', () => {
-  const event = orderEvent(newOrderId(), 4, { generation: 2 });
-  const plan = planDelivery([event], new Map([[orderKey(event), { generation: 1, version: 3, waitsFor: null }]]));
+  const [before, event] = restoredBefore(4);
+  const plan = planned([before, event], new Map([[orderKey(event), { generation: 1, version: 3, waitsFor: null }]]));
   expect(plan).toMatchObject({ next: [event], forks: [] });
+});
+
+test('what a newer event that is only held has replaced is a repeat, held or not', () => {
+  const [, newer] = restoredBefore(4);
+  const [late, later] = [orderEvent(newer.order_id, 4), orderEvent(newer.order_id, 5)];
+  const third = orderEvent(newer.order_id, 3);
+  const position = new Map([[orderKey(newer), { generation: 1, version: 1, waitsFor: 'gap' as const }]]);
+  const plan = planned([late], position, [third, newer, later]);
+  expect(plan).toMatchObject({ next: [], repeated: [late, later], early: [third, newer] });
 });
 
 test('nothing passes a parked order', () => {
   const event = orderEvent(newOrderId(), 1);
-  const plan = planDelivery([event], new Map([[orderKey(event), { ...NOTHING_YET, waitsFor: 'parked' }]]));
+  const plan = planned([event], new Map([[orderKey(event), { ...NOTHING_YET, waitsFor: 'parked' }]]));
   expect(plan).toMatchObject({ next: [], early: [event], moves: [] });
 });
+
+/** The last event of generation 1 that a restore kept, and the first one of the next generation. */
+function restoredBefore(version: number): [OrderEvent, OrderEvent] {
+  const order = newOrderId();
+  return [orderEvent(order, version - 1), orderEvent(order, version, { generation: 2 })];
+}

@@ -14,6 +14,7 @@ import { type DeliveryReply, type OrderEvent, Problem, type Watermark } from '@b
 import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';
 import { failureOf, Overtaken, reasonOf } from './failures.ts';
+import { type Generations, readGenerations } from './generations.ts';
 import {
   type Fork,
   isBehind,
@@ -38,6 +39,7 @@ import {
 import { readMessages } from './read-messages.ts';
 import {
   countParked,
+  dropHeld,
   hold,
   openParked,
   type ParkedEvent,
@@ -90,6 +92,12 @@ const MAX_GAPS = 1_000;
 const TRIES = 5;
 const DIRECT: Stream = { name: 'direct', of: 1 };
 
+/** What came together, of which a part is applied when it is halved. */
+interface Delivery {
+  readonly whole: readonly OrderEvent[];
+  readonly unreadable: ReadonlyMap<OrderEvent, string>;
+}
+
 class NoReconcile extends Error {}
 
 interface Counts {
@@ -114,7 +122,7 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     const { events, unreadable, watermarks } = readMessages(messages);
     const counts: Counts = { applied: 0, repeated: 0, held: 0, parked: 0 };
     try {
-      if (events.length > 0) await applyOrHalve(events, unreadable, counts);
+      if (events.length > 0) await applyOrHalve(events, { whole: events, unreadable }, counts);
       if (watermarks.length > 0) await passWatermarks(watermarks, stream);
       const look = counts.held > 0 || watermarks.length > 0;
       return { ...counts, gaps: look ? await readOpenGaps(knex, MAX_GAPS) : [] };
@@ -127,14 +135,10 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     }
   }
 
-  async function applyOrHalve(
-    events: readonly OrderEvent[],
-    unreadable: ReadonlyMap<OrderEvent, string>,
-    counts: Counts,
-  ): Promise<void> {
+  async function applyOrHalve(events: readonly OrderEvent[], delivery: Delivery, counts: Counts): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        const plan = await withTransaction(knex, `${name} delivery`, (trx) => applyBatch(trx, events, unreadable));
+        const plan = await withTransaction(knex, `${name} delivery`, (trx) => applyBatch(trx, events, delivery));
         counts.applied += plan.next.length;
         counts.repeated += plan.repeated.length;
         counts.held += plan.early.length;
@@ -145,28 +149,27 @@ export function openConsumer(options: ConsumerOptions): Consumer {
         if (failure === 'unavailable' || failure === 'again') throw error;
         const [head, tail] = halve(events);
         if (tail.length > 0) {
-          await applyOrHalve(head, unreadable, counts);
-          return applyOrHalve(tail, unreadable, counts);
+          await applyOrHalve(head, delivery, counts);
+          return applyOrHalve(tail, delivery, counts);
         }
         if (failure === 'smaller') throw error;
-        return applyOneByOne(head, unreadable, counts);
+        return applyOneByOne(head, delivery, counts);
       }
     }
   }
 
   /** The event that failed may have failed because of what is held behind it: each in a transaction of its own. */
-  async function applyOneByOne(
-    [event]: readonly OrderEvent[],
-    unreadable: ReadonlyMap<OrderEvent, string>,
-    counts: Counts,
-  ): Promise<void> {
+  async function applyOneByOne([event]: readonly OrderEvent[], delivery: Delivery, counts: Counts): Promise<void> {
     if (event === undefined) throw new Error('BUG: nothing to apply');
     const held = readMessages(await withTransaction(knex, `${name} held`, (trx) => readHeld(trx, [event])));
-    const refused = new Map([...unreadable, ...held.unreadable]);
+    const unreadable = new Map([...delivery.unreadable, ...held.unreadable]);
+    const generations = readGenerations(delivery.whole, held.events);
     const line = [event, ...held.events];
     for (const [index, one] of line.entries()) {
       try {
-        const plan = await withTransaction(knex, `${name} event`, (trx) => applyAlone(trx, one, refused));
+        const plan = await withTransaction(knex, `${name} event`, (trx) =>
+          applyAlone(trx, one, generations, unreadable),
+        );
         counts.applied += plan.next.length;
         if (index === 0) counts.repeated += plan.repeated.length;
         if (index === 0) counts.held += plan.early.length;
@@ -179,24 +182,24 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     }
   }
 
-  async function applyBatch(
-    trx: Knex.Transaction,
-    events: readonly OrderEvent[],
-    unreadable: ReadonlyMap<OrderEvent, string>,
-  ): Promise<Plan> {
+  async function applyBatch(trx: Knex.Transaction, events: readonly OrderEvent[], delivery: Delivery): Promise<Plan> {
     const positions = await readPositions(trx, events);
     const open = ordersWithGap(events, positions);
     // Read as if it came over the wire again: what did not match the contract then does not match it now.
     const held = readMessages(open.length === 0 ? [] : await readHeld(trx, open));
-    const plan = planDelivery([...events, ...held.events], positions);
+    const plan = planDelivery([...events, ...held.events], positions, readGenerations(delivery.whole, held.events));
     const waited = plan.moves.filter((move) => move.before.waitsFor !== null);
-    await applyPlan(trx, plan, positions, new Map([...unreadable, ...held.unreadable]));
+    await applyPlan(trx, plan, positions, new Map([...delivery.unreadable, ...held.unreadable]));
     if (waited.length > 0)
       await release(
         trx,
-        waited.map(({ sample, version }) => ({ ...sample, version })),
+        waited.map(({ sample, generation, version }) => ({ ...sample, generation, version })),
       );
     const alreadyHeld = new Set(held.events);
+    await dropHeld(
+      trx,
+      plan.repeated.filter((event) => alreadyHeld.has(event)),
+    );
     const early = plan.early.filter((event) => !alreadyHeld.has(event));
     if (early.length > 0) await hold(trx, early, MAX_HELD);
     if (plan.early.length > 0) await markWaiting(trx, plan.early, 'gap', placesAfter(plan, positions));
@@ -206,10 +209,12 @@ export function openConsumer(options: ConsumerOptions): Consumer {
   async function applyAlone(
     trx: Knex.Transaction,
     event: OrderEvent,
+    generations: Generations,
     unreadable: ReadonlyMap<OrderEvent, string>,
   ): Promise<Plan> {
     const positions = await readPositions(trx, [event]);
-    const plan = planDelivery([event], positions);
+    const plan = planDelivery([event], positions, generations);
+    await dropHeld(trx, plan.repeated);
     await applyPlan(trx, plan, positions, unreadable);
     if (plan.next.length > 0) await release(trx, [event]);
     if (plan.early.length > 0) {

@@ -7,8 +7,10 @@
 //   version > last + 1                          → early: held, and the gap before it reported
 //   newer generation, version ≤ last            → next, and a fork: what was applied from this version on was written by
 //                                                 a database that failed over or was restored, and never happened
+//   replaced by a newer generation's            → repeat, also while that one is held
 //   any, the order is parked                    → early: held behind the parked event
 import type { OrderEvent } from '@ballast/contracts';
+import type { Generations } from './generations.ts';
 
 /** Where an event stands among all of its order, and how far an order has got. */
 export interface Place {
@@ -60,7 +62,11 @@ export function isBehind(place: Place, other: Place): boolean {
   );
 }
 
-export function planDelivery(events: readonly OrderEvent[], positions: ReadonlyMap<string, Position>): Plan {
+export function planDelivery(
+  events: readonly OrderEvent[],
+  positions: ReadonlyMap<string, Position>,
+  generations: Generations,
+): Plan {
   const reached = new Map<string, Place>();
   const waiting = new Map<string, OrderEvent[]>();
   const samples = new Map<string, OrderEvent>();
@@ -71,7 +77,7 @@ export function planDelivery(events: readonly OrderEvent[], positions: ReadonlyM
   function place(event: OrderEvent, key: string): boolean {
     const before = positions.get(key) ?? NOTHING_YET;
     const last = reached.get(key) ?? before;
-    if (!isBehind(last, event)) {
+    if (!isBehind(last, event) || generations.isReplaced(event)) {
       repeated.push(event);
       return true;
     }

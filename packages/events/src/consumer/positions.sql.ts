@@ -130,13 +130,17 @@ export interface OpenGap {
 /**
  * Orders that wait for a missing event, and which versions are missing: those before the first one held, or up to the
  * furthest one known where none is. At least one is: being sent it again is what makes an order go on whose next event is
- * held already. Index: consumer_position_waiting.
+ * held already. Once a newer generation is known the whole order is asked for, that event included: it may
+ * have written earlier versions again. Index: consumer_position_waiting.
  */
 export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]> {
   const { rows } = await knex.raw<{ rows: OpenGap[] }>(
-    `select p.merchant_id, p.order_id, p.version as after_version,
-       greatest(p.version + 2, coalesce(h.first, p.seen_version + 1)) as before_version
+    `select p.merchant_id, p.order_id,
+       case when replaced then 0 else p.version end as after_version,
+       case when replaced then p.seen_version + 1
+         else greatest(p.version + 2, coalesce(h.first, p.seen_version + 1)) end as before_version
      from consumer_position p
+     cross join lateral (select p.version > 0 and p.seen_generation > p.generation as replaced) g
      left join lateral (
        select min(version) as first from consumer_held
        where order_id = p.order_id and source = p.source and version > p.version

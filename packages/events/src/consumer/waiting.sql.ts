@@ -36,23 +36,43 @@ export async function hold(trx: Knex.Transaction, events: readonly OrderEvent[],
   );
 }
 
-/** Forgets what is held and parked up to the versions reached. */
+/** Forgets what is held and parked of these orders up to the places reached: it would be a repeat. */
 export async function release(
   trx: Knex.Transaction,
-  reached: readonly { order_id: string; source: string; version: number }[],
+  reached: readonly { order_id: string; source: string; generation: number; version: number }[],
 ): Promise<void> {
   await trx.raw(
-    `with reached as (select * from unnest(?::uuid[], ?::text[], ?::int[]) as t(order_id, source, version)),
-     unparked as (
+    `with reached as (
+       select * from unnest(?::uuid[], ?::text[], ?::int[], ?::int[]) as t(order_id, source, generation, version)
+     ), unparked as (
        delete from consumer_parked p using reached r
-       where p.order_id = r.order_id and p.source = r.source and p.version <= r.version
+       where p.order_id = r.order_id and p.source = r.source
+         and (p.generation, p.version) <= (r.generation, r.version)
      )
      delete from consumer_held h using reached r
-     where h.order_id = r.order_id and h.source = r.source and h.version <= r.version`,
+     where h.order_id = r.order_id and h.source = r.source
+       and (h.generation, h.version) <= (r.generation, r.version)`,
     [
       reached.map((order) => order.order_id),
       reached.map((order) => order.source),
+      reached.map((order) => order.generation),
       reached.map((order) => order.version),
+    ],
+  );
+}
+
+/** Forgets held events that turned out to be repeats: replaced, before the order has got to what replaced them. */
+export async function dropHeld(trx: Knex.Transaction, events: readonly OrderEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  await trx.raw(
+    `delete from consumer_held h
+     using unnest(?::uuid[], ?::text[], ?::int[], ?::int[]) as t(order_id, source, version, generation)
+     where h.order_id = t.order_id and h.source = t.source and h.version = t.version and h.generation = t.generation`,
+    [
+      events.map((event) => event.order_id),
+      events.map((event) => event.source),
+      events.map((event) => event.version),
+      events.map((event) => event.generation),
     ],
   );
 }
