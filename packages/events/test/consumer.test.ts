@@ -260,6 +260,24 @@ test('a fork is taken back before the newer generation is applied', async () => 
   expect(await toldOf(order)).toEqual(['1 of 1', '2 of 2']);
 });
 
+test('a newer generation whose beginning is not known waits for the whole order', async () => {
+  const order = newOrderId();
+  const consumer = open(withReconcile);
+  await consumer.deliver([1, 2, 3, 4, 5].map((version) => orderEvent(order, version)));
+  const [third, fourth] = [3, 4].map((version) => orderEvent(order, version, { generation: 2 }));
+  const reply = await consumer.deliver([fourth]);
+  expect(reply).toMatchObject({ applied: 0, held: 1 });
+  expect(reply.gaps).toEqual([{ merchant_id: merchantId, order_id: order, after_version: 0, before_version: 5 }]);
+  const fill = [orderEvent(order, 1), orderEvent(order, 2), third, fourth];
+  expect(await consumer.deliver(fill)).toMatchObject({ applied: 2, repeated: 2, gaps: [] });
+  expect(await toldOf(order)).toEqual(['1 of 1', '2 of 1', '3 of 2', '4 of 2']);
+  expect(await consumer.deliver([orderEvent(order, 5), watermark('2026-11-24T20:00:00Z')])).toMatchObject({
+    repeated: 1,
+    gaps: [],
+  });
+  expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
+});
+
 test('a held event outlives the late one that it replaced, and asks for the whole order', async () => {
   const order = newOrderId();
   const consumer = open(withReconcile);

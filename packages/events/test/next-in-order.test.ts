@@ -62,6 +62,20 @@ test('a newer generation that simply goes on is no fork', () => {
   expect(plan).toMatchObject({ next: [event], forks: [] });
 });
 
+test.each([3, 4, 5])('applied up to %i, nothing says that a newer generation begins with version 4', (version) => {
+  const [before, event] = restoredBefore(4);
+  const position = new Map([[orderKey(event), { generation: 1, version, waitsFor: null }]]);
+  expect(planned([event], position)).toMatchObject({ next: [], early: [event] });
+  expect(planned([before], position, [event])).toMatchObject({ next: [], early: [event] }); // it came alone before
+});
+
+test('a generation that follows another newer one is not taken before it', () => {
+  const [, second] = restoredBefore(2);
+  const third = orderEvent(second.order_id, 3, { generation: 3 });
+  const position = new Map([[orderKey(third), { generation: 1, version: 5, waitsFor: null }]]);
+  expect(planned([second, third], position)).toMatchObject({ next: [], early: [second, third] });
+});
+
 test('what a newer event that is only held has replaced is a repeat, held or not', () => {
   const [, newer] = restoredBefore(4);
   const [late, later] = [orderEvent(newer.order_id, 4), orderEvent(newer.order_id, 5)];

@@ -9,7 +9,8 @@
 //
 // A newer generation of the source database (failover, restore) may issue versions again that were applied with other
 // content. Then `reconcile` is called first, in the same transaction: it takes back versions from..to of that order, and
-// the new event is applied as the next one. A subscriber that cannot take back gives no `reconcile`: the event is parked.
+// the new event is applied as the next one; generations.ts says where in an order a newer generation begins. A subscriber
+// that cannot take back gives no `reconcile`: the event is parked.
 import { type DeliveryReply, type OrderEvent, Problem, type Watermark } from '@ballast/contracts';
 import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';

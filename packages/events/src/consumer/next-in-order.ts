@@ -7,6 +7,8 @@
 //   version > last + 1                          → early: held, and the gap before it reported
 //   newer generation, version ≤ last            → next, and a fork: what was applied from this version on was written by
 //                                                 a database that failed over or was restored, and never happened
+//   newer generation, nothing says that it is   → early: held, and the whole order asked for, so that it comes together
+//   that generation's first (generations.ts)      with the one before it
 //   replaced by a newer generation's            → repeat, also while that one is held
 //   any, the order is parked                    → early: held behind the parked event
 import type { OrderEvent } from '@ballast/contracts';
@@ -82,6 +84,7 @@ export function planDelivery(
       return true;
     }
     if (before.waitsFor === 'parked' || event.version > last.version + 1) return false;
+    if (event.generation > last.generation && !generations.mayFollow(event, last)) return false;
     if (event.version <= last.version) {
       const { source, merchant_id, order_id, generation, version } = event;
       forks.push({ source, merchant_id, order_id, generation, from_version: version, to_version: last.version });

@@ -130,8 +130,8 @@ export interface OpenGap {
 /**
  * Orders that wait for a missing event, and which versions are missing: those before the first one held, or up to the
  * furthest one known where none is. At least one is: being sent it again is what makes an order go on whose next event is
- * held already. Once a newer generation is known the whole order is asked for, that event included: it may
- * have written earlier versions again. Index: consumer_position_waiting.
+ * held already. Once a newer generation is known the whole order is asked for, that event included: only what comes in one
+ * delivery with the event before it says where a generation begins. Index: consumer_position_waiting.
  */
 export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]> {
   const { rows } = await knex.raw<{ rows: OpenGap[] }>(
