@@ -30,7 +30,7 @@ const routes = [
 ];
 
 test('a connection that was never made is followed by the next channel, and the bank hears one reference', async () => {
-  const told = await t.pay(t.command({}, { routes }));
+  const told = await t.pay(t.command({}, { routes, deadlineMs: 10_000 }));
   expect(told.json).toMatchObject({ status: 'approved' });
   const attempts = await t.attempts(told.order);
   expect(attempts).toMatchObject([
@@ -43,13 +43,13 @@ test('a connection that was never made is followed by the next channel, and the 
 });
 
 test('with no other channel it is not completed', async () => {
-  const told = await t.pay(t.command({}, { routes: routes.slice(0, 1) }));
+  const told = await t.pay(t.command({}, { routes: routes.slice(0, 1), deadlineMs: 10_000 }));
   expect(told).toMatchObject({ status: 201, json: { status: 'not_completed' } });
 });
 
 test('a second channel that falls in doubt is resolved there', async () => {
   await t.script('bank_b', { rules: [{ behaviour: 'timeout_after_accepting', operation: 'charge' }] });
-  const told = await t.pay(t.command({}, { routes }));
+  const told = await t.pay(t.command({}, { routes, deadlineMs: 10_000 }));
   expect(told).toMatchObject({ status: 202 });
   await waitFor('an inquiry at bank_b', async () => {
     await t.knex.raw('update orders set lease_until = now() where order_id = ?', [told.order]);
@@ -118,7 +118,7 @@ test('a void that comes between the two is obeyed: the second is never sent', as
   const charges = t.books('bank_b').length;
   const rounds = 20;
   for (let round = 0; round < rounds; round++) {
-    const command = t.command({}, { routes });
+    const command = t.command({}, { routes, deadlineMs: 10_000 });
     const paying = takePayment(t.core, command);
     const voiding = t.cancel(command.request);
     const told = await paying;
