@@ -24,8 +24,28 @@ const schema = z.strictObject({
 
 export type BankConfig = z.infer<typeof schema>['banks'][number];
 
+/** Where the file is wrong the process ends here: one line that names the field, exit code 1. */
 export function readConfig() {
   const file = process.env['BALLAST_CONFIG'];
-  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
-  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+  if (file === undefined) return refuse('BALLAST_CONFIG', 'must name the configuration file');
+  const parsed = schema.safeParse(readJson(file));
+  if (parsed.success) return Object.freeze(parsed.data);
+  const [issue] = parsed.error.issues;
+  return refuse(issue?.path.join('.') || 'the whole file', issue?.message ?? 'does not fit');
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    return refuse('the whole file', error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** A copy of what the services say: the witness shares no code with them. */
+function refuse(field: string, problem: string): never {
+  const msg = `the configuration is wrong: ${field}: ${problem}`;
+  const line = { level: 'fatal', time: new Date().toISOString(), service: 'bank-simulator', field, problem, msg };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+  process.exit(1);
 }

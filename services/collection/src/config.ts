@@ -1,7 +1,7 @@
 // The only reader of the environment: BALLAST_CONFIG names one JSON file.
-import { readFileSync } from 'node:fs';
 import { channelsFileSchema } from '@ballast/channels';
 import { listenSchema } from '@ballast/http';
+import { readConfigFile } from '@ballast/telemetry';
 import { z } from 'zod';
 
 const key = z.base64().refine((text) => Buffer.from(text, 'base64').length === 32, 'must be 32 bytes in base64');
@@ -33,9 +33,6 @@ const schema = z.strictObject({
 
 export type Config = z.infer<typeof schema>;
 
-/** Throws with the path of the first wrong value. */
 export function readConfig(): Config {
-  const file = process.env['BALLAST_CONFIG'];
-  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
-  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+  return readConfigFile('collection', process.env['BALLAST_CONFIG'], schema);
 }

@@ -1,7 +1,7 @@
 // The only reader of the environment.
-import { readFileSync } from 'node:fs';
 import { kafkaConnectionSchema } from '@ballast/events/kafka';
 import { listenSchema } from '@ballast/http';
+import { readConfigFile } from '@ballast/telemetry';
 import { z } from 'zod';
 import { KAFKA } from './delivery/open-feeds.ts';
 
@@ -44,7 +44,5 @@ const schema = z.strictObject({
 export type ForwardingConfig = Readonly<z.infer<typeof schema>>;
 
 export function readConfig(): ForwardingConfig {
-  const file = process.env['BALLAST_CONFIG'];
-  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
-  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+  return readConfigFile('forwarding', process.env['BALLAST_CONFIG'], schema);
 }

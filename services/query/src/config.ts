@@ -1,7 +1,7 @@
 // The only reader of the environment: BALLAST_CONFIG names one JSON file.
-import { readFileSync } from 'node:fs';
 import { kafkaConnectionSchema } from '@ballast/events/kafka';
 import { listenSchema } from '@ballast/http';
+import { readConfigFile } from '@ballast/telemetry';
 import { z } from 'zod';
 
 const fields = z.strictObject({
@@ -29,9 +29,6 @@ const schema = fields.refine(({ kafka, forwarding_url: url }) => kafka === undef
 
 export type Config = z.infer<typeof schema>;
 
-/** Throws with the path of the first wrong value. */
 export function readConfig(): Config {
-  const file = process.env['BALLAST_CONFIG'];
-  if (file === undefined) throw new Error('BALLAST_CONFIG must name the configuration file');
-  return Object.freeze(schema.parse(JSON.parse(readFileSync(file, 'utf8'))));
+  return readConfigFile('query', process.env['BALLAST_CONFIG'], schema);
 }
