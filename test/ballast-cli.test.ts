@@ -1,6 +1,6 @@
 // The operators' command line, run as they run it, against a control database and a process that follows it.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -41,6 +41,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await follower.close();
   await database.drop();
+  rmSync(dir, { recursive: true, force: true });
 });
 
 interface Ran {

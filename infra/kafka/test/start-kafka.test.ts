@@ -19,9 +19,10 @@ test('without Java the reason says what to install', () => {
 });
 
 describe.skipIf(missing !== undefined && process.env['CI'] !== 'true')(`a broker from Maven ${missing ?? ''}`, () => {
-  const dataDir = mkdtempSync(join(tmpdir(), 'ballast-kafka-'));
+  let dataDir: string;
   let kafka: RunningKafka;
   beforeAll(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), 'ballast-kafka-'));
     kafka = await startKafka({ dataDir, brokers: 1 });
   });
   afterAll(async () => {

@@ -1,5 +1,5 @@
 // What an operator sets reaches this process's channels: gates, limits, rules, shadow rules, drills, nudges.
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { channelsFileSchema } from '@ballast/channels';
@@ -33,6 +33,7 @@ const bankA = channels.get('bank_a')?.policies ?? undefined;
 const bankB = channels.get('bank_b')?.policies ?? undefined;
 if (bankA === undefined || bankB === undefined) throw new Error('both channels were opened');
 let follower: ControlFollower;
+const directory = mkdtempSync(join(tmpdir(), 'ballast-follow-rules-'));
 
 beforeAll(async () => {
   await migrateControl(control.url);
@@ -48,10 +49,11 @@ afterAll(async () => {
   await knex.destroy();
   await orders.drop();
   await control.drop();
+  rmSync(directory, { recursive: true, force: true });
 });
 
 function start(url: string | undefined, metrics = createMetrics('test')): Promise<ControlFollower> {
-  const stateDir = mkdtempSync(join(tmpdir(), 'ballast-follow-rules-'));
+  const stateDir = mkdtempSync(join(directory, 'state-'));
   return followRules({
     url,
     instance: 'collection-1',

@@ -13,12 +13,13 @@ import { wrongOrders } from './support/topic.ts';
 
 const missing = missingForKafka();
 const required = process.env['CI'] === 'true';
-const directory = mkdtempSync(join(tmpdir(), 'ballast-route-'));
 
 describe.skipIf(missing !== undefined && !required)(`the route machine (${missing ?? 'with a real Kafka'})`, () => {
   let kafka: RunningKafka;
+  let directory: string;
 
   beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'ballast-route-'));
     kafka = await startKafka({ dataDir: directory, brokers: 1 });
   }, 120_000);
 

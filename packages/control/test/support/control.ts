@@ -1,12 +1,13 @@
 // A control database of one's own, and followers in this process or in processes of their own.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { freshDatabase } from '@ballast/database/testing';
+import { afterAll } from 'vitest';
 import {
   type Change,
   type ControlFollower,
@@ -27,7 +28,17 @@ export async function freshControl(label: string) {
   return { ...database, store, stateDir };
 }
 
-export const freshDir = () => mkdtempSync(join(tmpdir(), 'ballast-control-'));
+const directories: string[] = [];
+// Registered first, so it runs last: when the file's own followers and stores are closed.
+afterAll(() => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
+export function freshDir(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'ballast-control-'));
+  directories.push(directory);
+  return directory;
+}
 
 /** By somebody who looked a moment ago. */
 export async function seeing(store: ControlStore, channel: string, reason = 'a test'): Promise<Change> {

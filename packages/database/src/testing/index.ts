@@ -3,7 +3,7 @@ import pg from 'pg';
 
 export { startProxy, type TestProxy } from './proxy.ts';
 
-/** Set by test/support/postgres.ts for every test file. */
+/** Set by test/support/one-run.ts for every test file. */
 const SERVER_URL = 'BALLAST_TEST_POSTGRES';
 
 export interface TestDatabase {

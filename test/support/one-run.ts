@@ -1,0 +1,37 @@
+// vitest's global setup: one real PostgreSQL for the whole run, and one folder that holds everything the run writes below
+// the system's temporary folder. What a test leaves in there after a run without failures is an error that names it; after
+// a run with failures it stays for whoever looks for the reason.
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startServer } from '@ballast/database/embedded';
+
+export default async function setup(): Promise<() => Promise<void>> {
+  const base = mkdtempSync(join(tmpdir(), 'ballast-test-'));
+  const temporary = join(base, 'tmp');
+  mkdirSync(temporary);
+  // Entered, and written to, by the user that PostgreSQL runs as when tests run as root.
+  chmodSync(base, 0o711);
+  chmodSync(temporary, 0o1777);
+  const server = await startServer({
+    dataDir: join(base, 'data'),
+    logFile: join(base, 'postgres.log'),
+    settings: { max_wal_senders: '20', max_replication_slots: '20', shared_buffers: '128MB' },
+  });
+  const before = process.env['TMPDIR'];
+  process.env['TMPDIR'] = temporary; // of every test process, and of what those start
+  process.env['BALLAST_TEST_POSTGRES'] = server.url('postgres');
+  return async () => {
+    if (before === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = before;
+    await server.stop();
+    rmSync(join(base, 'data'), { recursive: true, force: true });
+    const left = readdirSync(temporary).filter((name) => name.startsWith('ballast-'));
+    if (left.length > 0 && process.exitCode === 1) {
+      process.stderr.write(`what the tests wrote is kept for whoever looks for the reason: ${temporary}\n`);
+      return;
+    }
+    rmSync(base, { recursive: true, force: true });
+    if (left.length > 0) throw new Error(`tests left their temporary folders behind: ${left.join(', ')}`);
+  };
+}
