@@ -1,3 +1,4 @@
+export { HISTORY_DAYS } from './history.ts';
 export { type IdPrefix, idSchema, publicId, uuidOf } from './ids.ts';
 export {
   type MerchantAttempt,

@@ -20,7 +20,7 @@ const config = readConfig();
 const logger = createLogger({ service: 'collection', instance: config.instance, level: config.log_level });
 
 await runService(logger, async (closing) => {
-  const { instance, channels: entries, database_url: databaseUrl } = config;
+  const { instance, channels: entries, database_url: databaseUrl, refund_window_days: refundWindowDays } = config;
   const alarms = closing.add(
     openAlarms({ service: 'collection', instance, logger, webhookUrl: config.alarm_webhook_url }),
   );
@@ -29,7 +29,7 @@ await runService(logger, async (closing) => {
   const { knex, clock } = orders;
   const keys = openMasterKeys(config.keys);
   const onError = (error: unknown) => logger.error({ err: error }, 'data keys could not be kept');
-  const vault = closing.add(await openVault({ knex, keys, now: clock.now, onError }));
+  const vault = closing.add(await openVault({ knex, keys, refundWindowDays, now: clock.now, onError }));
 
   const listeners: PolicyListener[] = [];
   const channels = openChannels({ entries, logger, alarms, metrics, listeners });

@@ -1,4 +1,4 @@
-// The order database, checked, migrated and kept: its clock, its partitions, its old keys.
+// The order database, checked, migrated and kept: its clock, its partitions, what is kept for a time only.
 import { type DatabaseClock, type Knex, migrate, openDatabase, startDatabaseClock } from '@ballast/database';
 import type { Alarms, Closing, Logger } from '@ballast/telemetry';
 import type { Config } from './config.ts';
@@ -16,7 +16,7 @@ export async function openOrderDatabase(
   logger: Logger,
   alarms: Pick<Alarms, 'raise'>,
   closing: Closing,
-): Promise<{ knex: Knex; resolverKnex: Knex; clock: DatabaseClock }> {
+): Promise<{ knex: Knex; resolverKnex: Knex; clock: DatabaseClock; partitions: ReturnType<typeof keepPartitions> }> {
   const options = { url: config.database_url, applicationName: 'collection', poolMax: POOL_MAX };
   const knex = closing.add(openDatabase(options), (pool) => pool.destroy());
   const resolverOptions = { ...options, applicationName: 'collection resolver', poolMax: RESOLVER_POOL_MAX };
@@ -25,8 +25,9 @@ export async function openOrderDatabase(
   await migrate(knex, new URL('../migrations/', import.meta.url));
   const clock = closing.add(await startDatabaseClock(knex));
   await ensurePartitions(knex, clock.now());
-  const keeping = { knex, now: clock.now, alarms, logger };
-  closing.add(keepPartitions(keeping));
+  const { database_url: databaseUrl, kept_days: keptDays, refund_window_days: refundWindowDays } = config;
+  const keeping = { knex, databaseUrl, keptDays, refundWindowDays, now: clock.now, alarms, logger };
+  const partitions = closing.add(keepPartitions(keeping));
   closing.add(keepClean(keeping));
-  return { knex, resolverKnex, clock };
+  return { knex, resolverKnex, clock, partitions };
 }

@@ -23,7 +23,7 @@ test('a key goes after seven days, and its order stays', async () => {
   const [old, young] = [await t.pay(), await t.pay()];
   await age(old.order, 7.01);
   await age(young.order, 6.99);
-  await cleanOnce(t.knex);
+  await cleanOnce(t.knex, 400);
   expect([await hasKey(old.order), await hasKey(young.order)]).toEqual([false, true]);
   expect(await t.order(old.order)).toMatchObject({ status: 'approved' });
 });
@@ -34,7 +34,7 @@ test.each(['processing', 'in_doubt', 'reversing'])(
     const { order } = await t.pay();
     await t.knex.raw('update orders set status = ? where order_id = ?', [status, order]);
     await age(order, 30);
-    await cleanOnce(t.knex);
+    await cleanOnce(t.knex, 400);
     expect(await hasKey(order)).toBe(true);
   },
 );
@@ -42,7 +42,7 @@ test.each(['processing', 'in_doubt', 'reversing'])(
 test('a number that a void held and no payment took goes too', async () => {
   await t.cancel({ batch_number: '000009', trace_number: '000001' });
   await t.knex.raw("update payment_key set created_at = now() - interval '8 days' where order_id is null");
-  await cleanOnce(t.knex);
+  await cleanOnce(t.knex, 400);
   expect((await t.knex.raw('select 1 from payment_key where order_id is null')).rows).toEqual([]);
 });
 
@@ -65,7 +65,7 @@ test('a round reads what is old, not the whole table: also where rows of every a
       return { fetched: Number(seen[0].fetched), size: Number(seen[0].size) };
     };
     const before = await blocks();
-    await cleanOnce(trx);
+    await cleanOnce(trx, 400);
     const after = await blocks();
     return { fetched: after.fetched - before.fetched, size: after.size };
   });
@@ -79,7 +79,10 @@ test('a failure is alarmed', async () => {
   const raised: string[] = [];
   const broken = openDatabase({ url: 'postgres://127.0.0.1:9/none', applicationName: 'test', poolMax: 1 });
   const logger = createLogger({ service: 'test', level: 'silent' });
-  const keeping = keepClean({ knex: broken, alarms: { raise: ({ name }) => raised.push(name) }, logger }, 10);
+  const keeping = keepClean(
+    { knex: broken, keptDays: 400, alarms: { raise: ({ name }) => raised.push(name) }, logger },
+    10,
+  );
   await waitFor('the alarm', () => raised.includes('cleaner_failed'));
   keeping.close();
   await broken.destroy();
@@ -95,7 +98,7 @@ test('cases that a person closed go after 400 days, open ones never', async () =
   await insert('401 days');
   await insert('399 days');
   await insert(null);
-  await cleanOnce(t.knex);
+  await cleanOnce(t.knex, 400);
   expect((await t.knex.raw('select 1 from person_case')).rows).toHaveLength(2);
 });
 
@@ -108,6 +111,6 @@ test('odd answers go after thirty days', async () => {
     );
   await insert(31);
   await insert(29);
-  await cleanOnce(t.knex);
+  await cleanOnce(t.knex, 400);
   expect((await t.knex.raw('select 1 from odd_answer')).rows).toHaveLength(1);
 });

@@ -1,9 +1,8 @@
-// The days that the hot tables are cut into: made ahead, never emptied, and said to be old when they are.
-
-import { openDatabase, uuidv7 } from '@ballast/database';
+// The days that the hot tables are cut into: made ahead, never emptied, and alarmed when one cannot be made or stays.
+import { openDatabase } from '@ballast/database';
 import { createLogger } from '@ballast/telemetry';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ensurePartitions, KEPT_DAYS, partitionsOnce } from '../src/workers/partitions.ts';
+import { ensurePartitions, partitionsOnce } from '../src/workers/partitions.ts';
 import { openTestPayments, type TestPayments } from './support/open-payments.ts';
 
 const DAY_MS = 86_400_000;
@@ -15,10 +14,18 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-async function alarmsOf(nowMs: number, knex = t.knex): Promise<{ name: string; severity: string; message: string }[]> {
+async function roundAt(nowMs: number, knex = t.knex) {
   const raised: { name: string; severity: string; message: string }[] = [];
-  await partitionsOnce({ knex, now: () => nowMs, alarms: { raise: (alarm) => raised.push(alarm) }, logger });
-  return raised;
+  const { held } = await partitionsOnce({
+    knex,
+    databaseUrl: t.databaseUrl,
+    keptDays: 400,
+    refundWindowDays: 180,
+    now: () => nowMs,
+    alarms: { raise: (alarm) => raised.push(alarm) },
+    logger,
+  });
+  return { raised, held };
 }
 
 test('the journal is not emptied, neither whole nor one of its days', async () => {
@@ -32,27 +39,22 @@ test('the journal is not emptied, neither whole nor one of its days', async () =
 });
 
 test('all days around today are there, and a second look makes none', async () => {
-  expect(await ensurePartitions(t.knex, t.core.clock.now())).toEqual([]);
-  expect(await alarmsOf(t.core.clock.now())).toEqual([]);
+  const now = t.core.clock.now();
+  expect(await ensurePartitions(t.knex, now)).toEqual([]);
+  expect(await roundAt(now)).toEqual({ raised: [], held: [] });
 });
 
-test('days that are older than they are kept are said, with what is still open in them, and stay', async () => {
-  const now = t.core.clock.now();
-  const later = now + (KEPT_DAYS + 4) * DAY_MS;
-  const old = { name: 'partitions_old', severity: 'notice', message: expect.stringMatching(/nothing in it is open/) };
-  expect(await alarmsOf(later)).toMatchObject([old]);
-  const { order } = await t.pay();
-  // As if it had been paid on the oldest of the days.
-  await t.knex.raw("update orders set order_id = ?, work = 'reverse' where order_id = ?", [
-    uuidv7(now - 2 * DAY_MS),
-    order,
-  ]);
-  const open = { ...old, severity: 'warning', message: expect.stringMatching(/1 of its orders are still open/) };
-  expect(await alarmsOf(later)).toMatchObject([open]);
+test('days that are older than they are kept and are not dropped are alarmed, with who holds them since when', async () => {
+  const later = t.core.clock.now() + 399 * DAY_MS;
+  const { raised, held } = await roundAt(later); // two days back, while nobody has said how far it has read
+  expect(held).toMatchObject([{ by: [{ who: 'no reader' }] }]);
+  const message = expect.stringMatching(/^1 days are older than 400 days; the oldest, \d{8}, .* is held by no reader/);
+  expect(raised).toMatchObject([{ name: 'partitions_held', severity: 'warning', message }]);
 });
 
 test('a day that cannot be made is alarmed', async () => {
   const broken = openDatabase({ url: 'postgres://127.0.0.1:9/none', applicationName: 'test', poolMax: 1 });
-  expect(await alarmsOf(Date.now(), broken)).toMatchObject([{ name: 'partitions_missing', severity: 'critical' }]);
+  const { raised } = await roundAt(Date.now(), broken);
+  expect(raised).toMatchObject([{ name: 'partitions_missing', severity: 'critical' }]);
   await broken.destroy();
 });

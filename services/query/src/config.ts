@@ -1,4 +1,5 @@
 // The only reader of the environment: BALLAST_CONFIG names one JSON file.
+import { HISTORY_DAYS } from '@ballast/contracts';
 import { kafkaConnectionSchema } from '@ballast/events/kafka';
 import { listenSchema } from '@ballast/http';
 import { readConfigFile } from '@ballast/telemetry';
@@ -18,7 +19,7 @@ const fields = z.strictObject({
   /** Events are taken from its topic; without it forwarding delivers them directly. Needs forwarding_url, for gaps. */
   kafka: kafkaConnectionSchema.optional(),
   /** As long as the order database keeps its own: what is older is forgotten, week by week. */
-  retention_days: z.int().min(7).max(4_000).default(400),
+  retention_days: z.int().min(7).max(4_000).default(HISTORY_DAYS),
   log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

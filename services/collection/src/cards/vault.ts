@@ -27,20 +27,23 @@ export interface CardVault {
 
 const DAY_MS = 86_400_000;
 const DAYS_AHEAD = 3;
-/** The refund window's length; a card number is of no use to anybody after it. */
-const RETENTION_DAYS = 180;
+/** A refund is possible for so long after the window for a void, which a merchant's terms keep within a week. */
+export const LONGEST_VOID_WINDOW_DAYS = 7;
 const INTERVAL_MS = 3_600_000;
 
 export interface VaultOptions {
   readonly knex: Knex;
   readonly keys: MasterKeys;
+  /** A card number is of no use to anybody after it. */
+  readonly refundWindowDays: number;
   /** Database time, ms. */
   readonly now: () => number;
   readonly onError: (error: unknown) => void;
 }
 
 /** Resolves when the keys of today and the next days are at hand. */
-export async function openVault({ knex, keys, now, onError }: VaultOptions): Promise<CardVault> {
+export async function openVault({ knex, keys, refundWindowDays, now, onError }: VaultOptions): Promise<CardVault> {
+  const keptMs = (refundWindowDays + LONGEST_VOID_WINDOW_DAYS) * DAY_MS;
   let dataKeys = new Map<string, KeyObject>();
 
   async function runOnce(): Promise<void> {
@@ -49,7 +52,7 @@ export async function openVault({ knex, keys, now, onError }: VaultOptions): Pro
       const day = dayOf(today + ahead * DAY_MS);
       if (!dataKeys.has(day)) await offerDataKey(knex, day, keys.seal(randomBytes(32), boundTo(day)));
     }
-    await destroyDataKeysBefore(knex, dayOf(today - RETENTION_DAYS * DAY_MS));
+    await destroyDataKeysBefore(knex, dayOf(today - keptMs));
     const read = new Map<string, KeyObject>();
     for (const { day, key_sealed: sealed } of await readDataKeys(knex)) {
       const key = keys.open(sealed, boundTo(day));

@@ -123,7 +123,13 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     keys: { k1: randomBytes(32).toString('base64') },
     fingerprint: randomBytes(32).toString('base64'),
   });
-  const vault = await openVault({ knex, keys, now: clock.now, onError: (error) => logger.error({ err: error }) });
+  const vault = await openVault({
+    knex,
+    keys,
+    refundWindowDays: 180,
+    now: clock.now,
+    onError: (error) => logger.error({ err: error }),
+  });
   const logger = createLogger({ service: 'test', level: 'silent' });
   const rules: PolicyRules = {
     ...defaultRules,

@@ -1,0 +1,241 @@
+// A day of orders, its attempts and its journal live and die together, and not before everybody is through with it.
+import { uuidv7 } from '@ballast/database';
+import { createLogger } from '@ballast/telemetry';
+import pg from 'pg';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { dayOf } from '../src/workers/days.ts';
+import { type Expired, expireDays } from '../src/workers/expire-days.ts';
+import { ensurePartitions } from '../src/workers/partitions.ts';
+import { MERCHANT, openTestPayments, type TestPayments } from './support/open-payments.ts';
+
+const DAY_MS = 86_400_000;
+const logger = createLogger({ service: 'test', level: 'silent' });
+let t: TestPayments;
+/** 405 days ago, in the middle of the day. */
+let longAgo: number;
+
+beforeEach(async () => {
+  t = await openTestPayments({ label: 'expire' });
+  longAgo = t.core.clock.now() - 405 * DAY_MS;
+  await ensurePartitions(t.knex, longAgo - 8 * DAY_MS); // the last of them is that day
+});
+afterEach(() => t.close());
+
+/** A paid order moved to that time, with all that belongs to it. */
+async function oldOrder(at = longAgo, extra: { status?: string; state?: string; voidableUntil?: number } = {}) {
+  const { order } = await t.pay();
+  const id = uuidv7(at);
+  const { status = 'approved', state = 'approved', voidableUntil = at } = extra;
+  const columns = async (table: string) => {
+    const { rows } = await t.knex.raw(
+      `select column_name as name from information_schema.columns where table_name = ? and column_name <> 'order_id'`,
+      [table],
+    );
+    return rows.map(({ name }: { name: string }) => name).join(', ');
+  };
+  for (const table of ['orders', 'attempt', 'order_event']) {
+    const names = await columns(table);
+    await t.knex.raw(`insert into ${table} (order_id, ${names}) select ?, ${names} from ${table} where order_id = ?`, [
+      id,
+      order,
+    ]);
+  }
+  await t.knex.raw(
+    `update orders set status = ?, work = null, voidable_until = to_timestamp(? / 1000.0) where order_id = ?`,
+    [status, voidableUntil, id],
+  );
+  await t.knex.raw('update attempt set state = ? where order_id = ?', [state, id]);
+  return id;
+}
+
+/** As forwarding tells it: this reader has everything that is there now. */
+const hasRead = (reader: string, has = 'pg_current_snapshot()') =>
+  t.knex.raw(
+    `insert into journal_reader (reader, has, covered_at) values (?, ${has}, now())
+     on conflict (reader) do update set has = excluded.has`,
+    [reader],
+  );
+
+const expire = (): Promise<Expired> =>
+  expireDays({ databaseUrl: t.databaseUrl, keptDays: 400, refundWindowDays: 180, now: t.core.clock.now, logger });
+
+const tables = async () => {
+  const { rows } = await t.knex.raw(
+    `select relname as name from pg_class where relkind = 'r' and relname ~ '^(orders|attempt|order_event)_\\d{8}$'
+       and right(relname, 8) <= ? order by relname`,
+    [dayOf(longAgo)],
+  );
+  return rows.map(({ name }: { name: string }) => name);
+};
+
+test('a day that everybody is through with goes whole, with the key that opens its card numbers; younger days stay', async () => {
+  const day = dayOf(longAgo);
+  await oldOrder();
+  await t.knex.raw(`insert into card_data_key (day, key_sealed) values (?::date, 'x')`, [day]);
+  const young = await t.pay();
+  await hasRead('slot/query');
+  const { dropped, held } = await expire();
+  expect(held).toEqual([]);
+  expect(dropped).toContain(day);
+  expect(dropped).toHaveLength(11);
+  expect(await tables()).toEqual([]);
+  expect((await t.knex.raw('select 1 from card_data_key where day = ?::date', [day])).rows).toEqual([]);
+  const { rows } = await t.knex.raw(
+    'select orders, dropped_at is not null as done from expired_day where day = ?::date',
+    [day],
+  );
+  expect(rows).toEqual([{ orders: 1n, done: true }]);
+  expect(await t.events(young.order)).toEqual(['accepted', 'approved']);
+  expect(await expire()).toEqual({ dropped: [], held: [] });
+});
+
+test.each([
+  { what: 'an order that is in doubt', extra: { status: 'in_doubt' }, who: 'orders' },
+  { what: 'an order that is reversing', extra: { status: 'reversing' }, who: 'orders' },
+  { what: 'an attempt that is with a person', extra: { state: 'needs_person' }, who: 'attempts' },
+  { what: 'an attempt that is being reversed alone', extra: { state: 'reversing' }, who: 'attempts' },
+  {
+    what: 'an order that can still be refunded',
+    extra: { voidableUntil: Date.now() - 179 * DAY_MS },
+    who: 'refund window',
+  },
+])('$what holds its day, and no other', async ({ extra, who }) => {
+  const order = await oldOrder(longAgo, extra);
+  await hasRead('slot/query');
+  const { dropped, held } = await expire();
+  expect(dropped).toHaveLength(10);
+  expect(held).toMatchObject([{ day: dayOf(longAgo), by: [{ who }] }]);
+  expect(await tables()).toHaveLength(3);
+  expect(await t.events(order)).toEqual(['accepted', 'approved']);
+});
+
+test('an open case of a person holds the day', async () => {
+  const order = await oldOrder(longAgo, { status: 'reversal_refused', state: 'reversal_refused' });
+  await t.knex.raw(
+    `insert into person_case (merchant_id, order_id, version, attempt_no, channel, reason) values (?, ?, 3, 1, 'bank_a', 'x')`,
+    [MERCHANT, order],
+  );
+  await hasRead('slot/query');
+  expect((await expire()).held).toMatchObject([{ by: [{ who: 'orders', why: '1 wait for a bank or a person' }] }]);
+  await t.knex.raw("update person_case set closed_at = now(), action = 'seen'");
+  expect(await expire()).toMatchObject({ dropped: [dayOf(longAgo)], held: [] });
+});
+
+test('every reader must be past the last event: one that is not holds the day until it is, or is retired', async () => {
+  await hasRead('slot/slow');
+  await hasRead('slot/rebuilt', `'1:1:'::pg_snapshot`);
+  await oldOrder();
+  await hasRead('slot/query');
+  const { held, dropped } = await expire();
+  expect(dropped).toHaveLength(10); // empty days have no event that anybody could lack
+  expect(held).toMatchObject([
+    { day: dayOf(longAgo), by: [{ who: 'reader slot/rebuilt' }, { who: 'reader slot/slow' }] },
+  ]);
+  await hasRead('slot/rebuilt');
+  expect((await expire()).held).toMatchObject([{ by: [{ who: 'reader slot/slow' }] }]);
+  await t.knex.raw("update journal_reader set retired_at = now() where reader = 'slot/slow'");
+  expect(await expire()).toEqual({ dropped: [dayOf(longAgo)], held: [] });
+});
+
+test('where nobody has ever said how far it is, nothing goes', async () => {
+  await oldOrder();
+  const { dropped, held } = await expire();
+  expect(dropped).toEqual([]);
+  expect(held).toHaveLength(11);
+  expect(held[0]).toMatchObject({ by: [{ who: 'no reader' }] });
+});
+
+test('a replication slot that has not confirmed the day’s events holds it', async () => {
+  const slot = `expire_${process.pid}_${Date.now().toString(36)}`;
+  await t.knex.raw(`select pg_create_logical_replication_slot(?, 'pgoutput')`, [slot]);
+  try {
+    await oldOrder();
+    await hasRead('slot/query');
+    expect((await expire()).held).toMatchObject([{ by: [{ who: `slot ${slot}` }] }]);
+  } finally {
+    await t.knex.raw('select pg_drop_replication_slot(?)', [slot]);
+  }
+  expect(await expire()).toMatchObject({ held: [] });
+});
+
+test('a day whose journal was lost by hand goes when every reader has its orders instead', async () => {
+  await oldOrder();
+  await t.knex.raw(`drop table order_event_${dayOf(longAgo)}`);
+  await hasRead('slot/query', `'1:1:'::pg_snapshot`);
+  expect((await expire()).held).toMatchObject([{ by: [{ who: 'reader slot/query' }] }]);
+  await hasRead('slot/query');
+  expect(await expire()).toMatchObject({ dropped: [dayOf(longAgo)], held: [] });
+});
+
+test('a process that died between two tables leaves no half day: the next round goes on', async () => {
+  const day = dayOf(longAgo);
+  await oldOrder();
+  await hasRead('slot/query');
+  await t.knex.raw('insert into expired_day (day) values (?::date)', [day]);
+  await t.knex.raw(`alter table orders detach partition orders_${day}`);
+  expect(await expire()).toMatchObject({ held: [] });
+  expect(await tables()).toEqual([]);
+});
+
+test('what became needed after the decision is attached again, whole', async () => {
+  const day = dayOf(longAgo);
+  const order = await oldOrder();
+  await hasRead('slot/query', `'1:1:'::pg_snapshot`); // a rebuild was asked for meanwhile
+  await t.knex.raw('insert into expired_day (day) values (?::date)', [day]);
+  await t.knex.raw(`alter table orders detach partition orders_${day}`);
+  expect((await expire()).held).toMatchObject([{ day, by: [{ who: 'reader slot/query' }] }]);
+  expect(await t.order(order)).toMatchObject({ status: 'approved' });
+  expect(await t.events(order)).toEqual(['accepted', 'approved']);
+  expect((await t.knex.raw('select 1 from expired_day where dropped_at is null')).rows).toEqual([]);
+  await expect(t.knex.raw('delete from order_event where order_id = ?', [order])).rejects.toMatchObject({
+    code: 'BL002', // append-only again
+  });
+});
+
+test('somebody who looks at the day for long does not hold payments up; the next round finishes', async () => {
+  const day = dayOf(longAgo);
+  await oldOrder();
+  await hasRead('slot/query');
+  const looking = new pg.Client(t.databaseUrl);
+  await looking.connect();
+  await looking.query('begin');
+  await looking.query(`select count(*) from orders_${day}`);
+  const expiring = expire();
+  let paid = 0;
+  const paying = (async () => {
+    while (paid < 200) if ((await t.pay()).status === 201) paid++;
+  })();
+  const { held } = await expiring;
+  expect(held).toMatchObject([{ day, by: [{ who: 'lock' }] }]);
+  await paying;
+  await looking.query('commit');
+  await looking.end();
+  await hasRead('slot/query');
+  expect(await expire()).toMatchObject({ held: [] });
+  expect(await tables()).toEqual([]);
+}, 60_000);
+
+test('payments go on while forty days are detached and dropped: no error reaches a terminal', async () => {
+  for (let back = 1; back <= 3; back++) await ensurePartitions(t.knex, longAgo - (8 + back * 11) * DAY_MS);
+  for (let day = 0; day < 40; day += 8) await oldOrder(longAgo - day * DAY_MS);
+  await t.pay(); // plans are made while the days are still there
+  await hasRead('slot/query');
+  let done = false;
+  const answers = new Map<number, number>();
+  const pay = async () => {
+    while (!done) {
+      const { status } = await t.pay();
+      answers.set(status, (answers.get(status) ?? 0) + 1);
+    }
+  };
+  const paying = Promise.all(Array.from({ length: 8 }, pay));
+  const { dropped, held } = await expire().finally(() => {
+    done = true;
+  });
+  await paying;
+  expect(held).toEqual([]);
+  expect(dropped).toHaveLength(44);
+  expect([...answers.keys()]).toEqual([201]);
+  expect(answers.get(201)).toBeGreaterThan(100);
+  expect(t.core.accept.stats()).toMatchObject({ waiting: 0, slow: 0 });
+}, 60_000);
