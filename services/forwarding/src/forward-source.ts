@@ -34,6 +34,7 @@ import {
   readSlot,
   takeXid,
 } from './source/source.sql.ts';
+import { openTelling } from './source/tell-readers.ts';
 
 export interface Source {
   readonly name: string;
@@ -92,6 +93,8 @@ const MISCONFIGURED_RETRY_MS = 5_000;
 const BEAT_MS = 1_000;
 const SETTLE_MS = 500;
 const WATCH_MS = 200;
+/** Days are dropped hundreds of days later: nothing hangs on the seconds. */
+const TELL_MS = 2_000;
 /** The tail's room: about 20,000 events of 1.2 kB, a second's worth at the highest rate. */
 const TAIL_BYTES = 32 * 1024 * 1024;
 const TAIL_ENTRIES = 20_000;
@@ -213,7 +216,8 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       release(tail, checkpoints[checkpoints.length - 1]);
       feeds.route?.look();
     });
-    await Promise.race([reader.ended, beating, settling, watching, closing.promise]);
+    const telling = repeat(TELL_MS, openTelling({ client, slot: source.slot, readers: () => feeds.all, logger }));
+    await Promise.race([reader.ended, beating, settling, watching, telling, closing.promise]);
   }
 
   /** Rows may be missing from the log since the last proven checkpoint: every feed goes back to it. */
