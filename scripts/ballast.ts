@@ -1,10 +1,11 @@
 // `npx ballast …` (or `npm run ballast -- …`): what operators do at a terminal. Every change names its reason and ends by
 // itself; the answer names the processes that have applied it and those that have not.
-import { ChangeRefused, ControlUnavailable, VersionConflict } from '@ballast/control';
+import { ChangeRefused, ControlUnavailable, SignInRefused, VersionConflict } from '@ballast/control';
 import { audit, instances, restored } from './ballast/audit.ts';
 import { channel } from './ballast/channel.ts';
 import { drill } from './ballast/drill.ts';
 import { type Operator, openOperator, options } from './ballast/operator.ts';
+import { confirm, operators, proposal } from './ballast/operators.ts';
 import { override } from './ballast/override.ts';
 import { rules } from './ballast/rules.ts';
 import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
@@ -16,7 +17,7 @@ const usage = `Usage: npx ballast COMMAND …
   channel open BANK                   opens it for traffic: ends every gate in force
   channel close BANK                  takes no payments any more (the same as force-open: the breaker stands open)
   channel force-open BANK             the breaker stands open: nothing passes but inquiries and reversals
-  channel force-closed BANK           the breaker stands closed: everything passes, whatever it sees  (--confirm BANK)
+  channel force-closed BANK           the breaker stands closed: everything passes, whatever it sees  (--confirm BANK, two people)
   channel percent BANK PERCENT        so many percent of the payments pass
   channel drain BANK                  nothing new passes, what is in flight ends
   channel metrics-only BANK           the breaker measures and refuses nothing
@@ -30,16 +31,25 @@ const usage = `Usage: npx ballast COMMAND …
   drill start BANK FAULT --for 10m    latency --ms N, timeout, reset, server_error --status N, wrong_amount,
                                       duplicate_answer, trickle --bytes-per-second N;  --share 0.1  --all-traffic
                                       --stop-failure-rate 0.5 --stop-slowest-ms N --stop-breaker-opens --stop-minimum-calls N
+  confirm PROPOSAL  |  proposal list [BANK]        what takes a second person is asked for by one and confirmed by another
+  operator list  |  operator add NAME --role viewer|operator|admin
+  operator role NAME --role ROLE  |  operator password NAME  |  operator disable NAME  |  operator enable NAME
+  operator first-admin NAME           where there is no operator yet
   audit [TARGET] [--verify [--anchor SEQ:HASH]]
   instances                           who follows, what each applies
   restored                            after a restore: what the control database holds now counts, also where it is older
 
   Every change:  --reason TEXT (required)  --for 30m (at most 24h)  --operations pay,refund  --if-match VERSION
-                 --author NAME  --data DIR or --control-url URL`;
+                 --break-glass (alone, where it takes two: at once, audited and alarmed)
+                 --as NAME (or BALLAST_OPERATOR; the password is BALLAST_PASSWORD, or typed; the demo knows its own)
+                 --data DIR or --control-url URL`;
 
 const commands: Readonly<Record<string, (operator: Operator) => Promise<ExitCode>>> = {
   channel,
   override,
+  confirm,
+  proposal,
+  operator: operators,
   rules,
   drill,
   audit,
@@ -60,7 +70,8 @@ await runCommand(async () => {
   try {
     return await command(operator);
   } catch (error) {
-    if (error instanceof ChangeRefused) throw new UsedWrongly(`Refused, and recorded: ${error.message}`);
+    if (error instanceof ChangeRefused || error instanceof SignInRefused)
+      throw new UsedWrongly(`Refused, and recorded: ${error.message}`);
     if (error instanceof VersionConflict || error instanceof ControlUnavailable) {
       process.stderr.write(`ballast: ${error.message}\n`);
       return error instanceof VersionConflict ? exitCode.checkFailed : exitCode.couldNotRun;

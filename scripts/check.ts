@@ -114,7 +114,7 @@ async function metricsOf(run: RunFile): Promise<string[]> {
   return (await Promise.all(texts)).flat();
 }
 
-function secretsOf({ admin_token, merchants }: Credentials): string[] {
+function secretsOf({ admin_token, merchants, operators }: Credentials): string[] {
   const all = merchants.flatMap(({ api_key, terminals }) => [api_key, ...terminals.map(({ secret }) => secret)]);
-  return [admin_token, ...all].filter((secret) => secret.length >= 8);
+  return [admin_token, ...all, ...operators.map(({ password }) => password)].filter((secret) => secret.length >= 8);
 }

@@ -49,7 +49,8 @@ if (process.env.npm_lifecycle_event !== undefined)
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 143)));
 
 async function findNode() {
-  if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major > 24 || (major === 24 && minor >= 7)) return process.execPath; // 24.7: argon2, for operators' passwords
   const known = join(root, '.cache', `node-${NODE_VERSION}`);
   if (existsSync(known) && existsSync(readFileSync(known, 'utf8'))) return readFileSync(known, 'utf8');
   const what = `Node ${process.versions.node} is here; taking Node ${NODE_VERSION} from npm (126 MB the first time)`;

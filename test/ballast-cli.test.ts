@@ -17,6 +17,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 // Each call is a process of its own, and the machine is shared with the other test files.
 vi.setConfig({ testTimeout: 120_000 });
 
+const PASSWORD = 'correct horse battery';
 const dir = mkdtempSync(join(tmpdir(), 'ballast-cli-'));
 let database: Awaited<ReturnType<typeof freshDatabase>>;
 let follower: ControlFollower;
@@ -26,6 +27,14 @@ let refuseAll = false;
 beforeAll(async () => {
   database = await freshDatabase('cli');
   await migrateControl(database.url);
+  for (const [name, role] of [
+    ['ann', 'first-admin'],
+    ['ben', 'operator'],
+    ['vera', 'viewer'],
+  ] as const) {
+    const words = role === 'first-admin' ? ['first-admin', name] : ['add', name, '--role', role];
+    expect(await ballast(['operator', ...words, '--reason', 'the team'])).toMatchObject({ code: 0, err: '' });
+  }
   follower = await followControl({
     url: database.url,
     service: 'test',
@@ -50,9 +59,16 @@ interface Ran {
   readonly err: string;
 }
 
-function ballast(words: readonly string[], url = database.url): Promise<Ran> {
+/** By ann, the admin, unless the words say `--as`. */
+function ballast(words: readonly string[], url = database.url, password: string | undefined = PASSWORD): Promise<Ran> {
+  const env = {
+    ...process.env,
+    BALLAST_OPERATOR: 'ann',
+    BALLAST_PASSWORD: password,
+    BALLAST_NEW_PASSWORD: PASSWORD,
+  };
   return new Promise((resolve) => {
-    execFile(process.execPath, ['scripts/ballast.ts', ...words, '--control-url', url], (error, out, err) => {
+    execFile(process.execPath, ['scripts/ballast.ts', ...words, '--control-url', url], { env }, (error, out, err) => {
       resolve({ code: error === null ? 0 : Number(error.code), out, err });
     });
   });
@@ -78,6 +94,14 @@ test.each<[string, string[], number, RegExp]>([
   ['over a day', ['channel', 'drain', 'bank_b', '--reason', 'x', '--for', '25h'], 2, /24 h/],
   ['an odd duration', ['channel', 'drain', 'bank_b', '--reason', 'x', '--for', 'soon'], 2, /like 90s/],
   ['an unknown operation', ['channel', 'drain', 'bank_b', '--reason', 'x', '--operations', 'steal'], 2, /none of/],
+  [
+    'rules by an operator',
+    ['rules', 'drop', 'channel:bank_b:pay', '--reason', 'x', '--as', 'ben'],
+    2,
+    /needs the role admin/,
+  ],
+  ['anything by a viewer', ['channel', 'close', 'bank_b', '--reason', 'x', '--as', 'vera'], 2, /this is a viewer/],
+  ['nobody we know', ['channel', 'close', 'bank_b', '--reason', 'x', '--as', 'eve'], 2, /could not sign in/],
   ['an unknown command', ['chanel', 'list'], 2, /There is no command/],
   ['an unknown action', ['channel', 'explode', 'bank_b'], 2, /there is no "explode"/],
   ['forced closed by whim', ['channel', 'force-closed', 'bank_b', '--reason', 'x'], 2, /--confirm bank_b/],
@@ -93,6 +117,30 @@ test.each<[string, string[], number, RegExp]>([
   const ran = await ballast(words);
   expect([ran.code, ran.out + ran.err]).toEqual([code, expect.stringMatching(sentence)]);
   expect(gates().filter((gate) => gate.startsWith('bank_b'))).toEqual([]);
+});
+
+test('forced closed waits for a second person; the glass is broken by one', async () => {
+  const asked = await ballast(['channel', 'force-closed', 'bank_e', '--confirm', 'bank_e', '--reason', 'it is well']);
+  expect(asked).toMatchObject({ code: 0, out: expect.stringMatching(/second person[\s\S]*Nothing has changed yet/) });
+  expect(gates()).toEqual([]);
+  const id = /prp_[0-9a-f-]+/.exec(asked.out)?.[0] ?? '';
+  expect((await ballast(['proposal', 'list'])).out).toMatch(/waiting .*bank_e/);
+  expect(await ballast(['confirm', id, '--reason', 'me again'])).toMatchObject({ code: 2 });
+  expect((await ballast(['confirm', id, '--reason', 'seen it too', '--as', 'ben'])).code).toBe(0);
+  expect(gates()).toEqual(['bank_e forced_closed']);
+  expect((await ballast(['channel', 'open', 'bank_e', '--reason', 'over', '--as', 'ben'])).code).toBe(0);
+  const alone = ['channel', 'force-closed', 'bank_e', '--confirm', 'bank_e', '--reason', 'nobody here', '--as', 'ben'];
+  expect((await ballast([...alone, '--break-glass'])).code).toBe(0);
+  expect((await ballast(['audit', 'channel:bank_e', '--limit', '1'])).out).toMatch(/ben .*"break_glass":true/);
+  expect((await ballast(['channel', 'open', 'bank_e', '--reason', 'over'])).code).toBe(0);
+});
+
+test('operators are listed, disabled, and sign in with their own password only', async () => {
+  const wrong = await ballast(['channel', 'close', 'bank_b', '--reason', 'x'], database.url, 'wrong wrong wrong');
+  expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining('could not sign in')]);
+  expect((await ballast(['operator', 'disable', 'vera', '--reason', 'left'])).code).toBe(0);
+  expect((await ballast(['operator', 'list'])).out).toMatch(/vera +viewer +true/);
+  expect((await ballast(['audit', 'operators'])).out).toMatch(/sign_in[\s\S]*add_first_admin/);
 });
 
 test('a control database that does not answer is exit code 3', async () => {

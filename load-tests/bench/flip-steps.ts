@@ -175,7 +175,7 @@ export async function oppositeFlips({ system, gate, bank }: FlipScene): Promise<
     const version = await gate.seen();
     const tries = await Promise.allSettled([
       gate.set('forced_open', 'one hand', { version }),
-      other.set('forced_closed', 'the other hand', { version }),
+      other.set('metrics_only', 'the other hand', { version }),
     ]);
     const entries = await gate.store.audit(`channel:${bank}`, 2);
     const winner = tries.find((one) => one.status === 'fulfilled');

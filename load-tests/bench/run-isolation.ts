@@ -2,6 +2,7 @@
 // is the other. Runs are neighbours in pairs, ill and well in turn first, because the machine drifts.
 import { join } from 'node:path';
 import { channelTarget, openControlStore } from '@ballast/control';
+import { signInToDemo } from '../../scripts/system/demo-operators.ts';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { type Generator, openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult } from '../generator/plan.ts';
@@ -147,8 +148,9 @@ async function comeBack(run: RunFile): Promise<void> {
   await heal(run, ILL);
   const store = openControlStore({ url: run.databases.control });
   try {
+    const by = await signInToDemo(store, run, 'bench');
     const seen = await store.versionOf(channelTarget(ILL));
-    await store.nudge(ILL, 'close_now', { author: 'bench', reason: 'the bank is well again', seen });
+    await store.nudge(ILL, 'close_now', { by, reason: 'the bank is well again', seen });
   } finally {
     await store.close();
   }

@@ -1,14 +1,15 @@
 // One channel's switch in the control database, as an operator moves it, and two witnesses of whether it moved: a terminal
 // that asks each instance, and the bank's own books.
 import { readFileSync } from 'node:fs';
-import { channelTarget, type Outcome, openControlStore } from '@ballast/control';
+import { type Actor, channelTarget, type Outcome, openControlStore } from '@ballast/control';
+import { signInToDemo } from '../../scripts/system/demo-operators.ts';
 import { type RunFile, readCredentials } from '../../scripts/system/run-file.ts';
 import { cardPayment, createNumbering, createTerminal, type Reply } from '../../scripts/system/terminal.ts';
 import type { BookEntry } from '../checker/books.ts';
 import type { Instance } from './collections.ts';
 
-export type GateKind = 'forced_open' | 'forced_closed';
-const AUTHOR = 'bench';
+/** Opposites: nothing passes, or everything does, whatever the breaker sees. */
+export type GateKind = 'forced_open' | 'metrics_only';
 const USUALLY_MS = 600_000;
 
 export interface Flip {
@@ -21,6 +22,13 @@ export interface Flip {
 
 export function openSwitch(run: RunFile, channel: string) {
   const store = openControlStore({ url: run.databases.control, stateDir: run.data_dir });
+
+  /** Once, and outside of what is timed. */
+  let signedIn: Promise<Actor> | null = null;
+  const actor = () => {
+    signedIn ??= signInToDemo(store, run, 'bench');
+    return signedIn;
+  };
 
   async function timed(change: () => Promise<Outcome>): Promise<Flip> {
     const startedAt = performance.now();
@@ -38,14 +46,14 @@ export function openSwitch(run: RunFile, channel: string) {
       reason: string,
       { lastsMs = USUALLY_MS, version }: { lastsMs?: number; version?: number } = {},
     ) => {
-      const by = { author: AUTHOR, reason, seen: version ?? (await seen()) };
+      const by = { by: await actor(), reason, seen: version ?? (await seen()) };
       return timed(() => store.setOverride({ channel, operations: ['pay'], setting: { kind }, lastsMs }, by));
     },
     /** Back to the breaker alone. */
     end: async (flip: Flip, reason: string) => {
       const { id } = flip.outcome;
       if (id === null) throw new Error('BUG: an override without an id');
-      const by = { author: AUTHOR, reason, seen: await seen() };
+      const by = { by: await actor(), reason, seen: await seen() };
       return timed(() => store.endOverride(channel, id, by));
     },
     /** When the override ends, by the database's clock. */

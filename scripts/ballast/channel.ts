@@ -1,14 +1,12 @@
 // `ballast channel …`: what holds on a channel, and moving it.
 import { type OverrideSetting, overrideSettingSchema } from '@ballast/contracts';
-import { channelTarget } from '@ballast/control';
+import { type Change, channelTarget, type OverrideRequest } from '@ballast/control';
 import { type ExitCode, exitCode, say, UsedWrongly } from '../system/command.ts';
 import { channelsIn, metricsOf } from '../system/look-around.ts';
 import { type Operator, table, tellOutcome, wordAt } from './operator.ts';
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** Gates under which a channel takes no payments at all. */
-const shut: readonly unknown[] = ['forced_open', 'drain', 'maintenance'];
 const MOST_ROWS = 1_000;
 
 export async function channel(operator: Operator): Promise<ExitCode> {
@@ -70,7 +68,6 @@ async function set(operator: Operator, name: string, setting: OverrideSetting): 
   const lastsMs = operator.durationMs('for');
   const startsInMs = operator.durationMs('in');
   await tellBlastRadius(operator, name);
-  if (await needsConfirmation(operator, name, setting)) return exitCode.usedWrongly;
   const request = {
     channel: name,
     operations,
@@ -78,6 +75,9 @@ async function set(operator: Operator, name: string, setting: OverrideSetting): 
     ...(lastsMs === undefined ? {} : { lastsMs }),
     ...(startsInMs === undefined ? {} : { startsInMs }),
   };
+  const two = await store.takesTwo(request);
+  if (two && operator.text('confirm') !== name) throw new UsedWrongly(meant(name, setting));
+  if (two && change.breakGlass !== true) return propose(operator, request, change);
   const outcome = await store.setOverride(request, change);
   return tellOutcome(
     `${name} ${operations.join(', ')}: ${setting.kind}${untilOf((await store.overrides(name, 1))[0])}`,
@@ -103,30 +103,24 @@ async function tellBlastRadius({ store, run }: Operator, name: string): Promise<
   say(`${name}: ${part}; processes that follow: ${(await store.instances()).length}.`);
 }
 
-/** Some switches are moved only by who types the channel's name: what overrides the breaker, and the last way to pay. */
-async function needsConfirmation(operator: Operator, name: string, setting: OverrideSetting): Promise<boolean> {
+/** Some switches are moved only by who types the channel's name: what overrules the breaker, and the last way to pay. */
+function meant(name: string, setting: OverrideSetting): string {
   const why =
     setting.kind === 'forced_closed'
       ? 'everything would pass, whatever the breaker sees'
-      : shut.includes(setting.kind) && (await isLastOpen(operator, name))
-        ? 'it is the last channel that takes payments'
-        : null;
-  if (why === null || operator.text('confirm') === name) return false;
-  process.stderr.write(`ballast: ${why}. If that is meant, say it again with --confirm ${name}\n`);
-  return true;
+      : 'it is the last healthy channel: nobody could pay any more';
+  return `${why}. If that is meant, say it again with --confirm ${name}`;
 }
 
-async function isLastOpen({ store, run }: Operator, name: string): Promise<boolean> {
-  const known = Object.keys(run?.banks ?? {});
-  const shutNow = new Set(
-    (await store.overrides(null, MOST_ROWS))
-      .filter((row) => row['state'] === 'active' && shut.includes(row['kind']) && coversPay(row))
-      .map((row) => row['channel']),
+async function propose({ store }: Operator, request: OverrideRequest, change: Change): Promise<ExitCode> {
+  const outcome = await store.proposeOverride(request, change);
+  say(
+    `${request.channel}: ${request.setting.kind} takes a second person. Within a quarter of an hour, as somebody else:`,
   );
-  return known.includes(name) && known.every((other) => other === name || shutNow.has(other));
+  say(`  npx ballast confirm ${outcome.id} --as NAME --reason TEXT`);
+  say('Nothing has changed yet. Alone, at once, and loud: the same command with --break-glass');
+  return exitCode.done;
 }
-
-const coversPay = (row: Row) => Array.isArray(row['operations']) && row['operations'].includes('pay');
 
 /** Ends every gate in force; each is a change of its own, so the version moves along with them. */
 async function open(operator: Operator, name: string): Promise<ExitCode> {

@@ -1,14 +1,16 @@
 // Who sits at the terminal, what they asked for, and the control database they ask it of.
-import { hostname, userInfo } from 'node:os';
 import type { ParseArgsOptionsConfig } from 'node:util';
 import { type ChannelOperation, operationSchema } from '@ballast/contracts';
 import { type Change, type ControlStore, type Outcome, openControlStore } from '@ballast/control';
 import { type ExitCode, exitCode, say, UsedWrongly } from '../system/command.ts';
 import { type RunFile, readRunFile } from '../system/run-file.ts';
+import { createSignIn } from './sign-in.ts';
 
 export const options = {
   reason: { type: 'string', default: '' },
-  author: { type: 'string' },
+  as: { type: 'string' },
+  'break-glass': { type: 'boolean' },
+  role: { type: 'string' },
   for: { type: 'string' },
   in: { type: 'string' },
   operations: { type: 'string', default: 'pay' },
@@ -60,6 +62,8 @@ export function openOperator(asked: { dataDir: string; values: Values; words: re
   if (url === undefined) throw new Error('BUG: a run file names its databases');
   const store = openControlStore({ url, ...(run === undefined ? {} : { stateDir: run.data_dir }) });
 
+  const signIn = createSignIn({ store, run, name: text('as'), purpose: words.join(' ') });
+
   function number(name: keyof typeof options): number | undefined {
     const value = text(name);
     if (value === undefined) return undefined;
@@ -83,9 +87,10 @@ export function openOperator(asked: { dataDir: string; values: Values; words: re
         return operation.data;
       }),
     change: async (target) => ({
-      author: text('author') ?? `${userInfo().username}@${hostname()}`,
+      by: await signIn(),
       reason: text('reason') ?? '',
       seen: number('if-match') ?? (await store.versionOf(target)),
+      breakGlass: values['break-glass'] === true,
     }),
   };
 }

@@ -47,7 +47,12 @@ const merchantSchema = z.strictObject({
   api_key: z.string(),
   terminals: z.array(terminalSchema),
 });
-export const credentialsSchema = z.strictObject({ admin_token: z.string(), merchants: z.array(merchantSchema) });
+const operatorSchema = z.strictObject({ name: z.string(), password: z.string() });
+export const credentialsSchema = z.strictObject({
+  admin_token: z.string(),
+  merchants: z.array(merchantSchema),
+  operators: z.array(operatorSchema).default([]),
+});
 export type Credentials = z.infer<typeof credentialsSchema>;
 export type MerchantCredentials = z.infer<typeof merchantSchema>;
 export type TerminalCredentials = z.infer<typeof terminalSchema>;

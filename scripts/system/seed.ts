@@ -71,7 +71,9 @@ export async function seed(targets: SeedTargets): Promise<Credentials> {
   const { collectionInternal, queryInternal, adminToken: token, credentialsFile } = targets;
   const text = readIfThere(credentialsFile);
   let credentials: Credentials =
-    text === undefined ? { admin_token: token, merchants: [] } : credentialsSchema.parse(JSON.parse(text));
+    text === undefined
+      ? { admin_token: token, merchants: [], operators: [] }
+      : credentialsSchema.parse(JSON.parse(text));
   const keep = (merchant: Credentials['merchants'][number]) => {
     const others = credentials.merchants.filter((other) => other.merchant_id !== merchant.merchant_id);
     credentials = { ...credentials, merchants: [...others, merchant] };

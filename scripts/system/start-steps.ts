@@ -61,10 +61,15 @@ export function createStartSteps({ layout, installation, started, say, signal, o
       });
     },
 
-    control: (url: string, demoChannels: readonly string[]): Promise<void> => {
+    control: (url: string, channels: readonly string[]): Promise<void> => {
       const logFile = layout.logFile('postgres-main');
       return step({ what: 'control database', limitMs: SERVER_LIMIT_MS, logFile, advice: DOCTOR }, () =>
-        openControlDatabase(url, demoChannels),
+        openControlDatabase({
+          url,
+          channels,
+          credentialsFile: layout.credentials,
+          adminToken: secrets.admin_token,
+        }),
       );
     },
 

@@ -2,7 +2,20 @@
 // field is refused with a sentence instead of "not found".
 import { z } from 'zod';
 
-export type IdPrefix = 'ord' | 'att' | 'rfd' | 'stl' | 'mer' | 'trm' | 'chn' | 'ovr' | 'evt' | 'drl' | 'vod' | 'key';
+export type IdPrefix =
+  | 'ord'
+  | 'att'
+  | 'rfd'
+  | 'stl'
+  | 'mer'
+  | 'trm'
+  | 'chn'
+  | 'ovr'
+  | 'prp'
+  | 'evt'
+  | 'drl'
+  | 'vod'
+  | 'key';
 
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 

@@ -172,6 +172,8 @@ export const overrideSchema = z
     setting: overrideSettingSchema,
     author: z.string().min(1),
     reason: z.string().min(1),
+    /** Done by one person alone where it takes two, or without the role for it. */
+    break_glass: z.boolean().default(false),
     /** Database time, ms since the epoch. */
     starts_at: milliseconds,
     expires_at: milliseconds,

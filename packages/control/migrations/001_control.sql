@@ -25,6 +25,18 @@ create table rule_set (
 );
 create index rule_set_target on rule_set (target, version desc);
 
+-- Who may act, and as what (src/who-may.ts). Of a password only argon2id's hash is kept. `failures` counts sign-ins begun
+-- since the last that succeeded; too many, and the next ones wait.
+create table operator (
+  name text primary key check (name ~ '^[a-z0-9][a-z0-9._@-]{0,63}$'),
+  role text not null check (role in ('viewer', 'operator', 'admin')),
+  password text not null check (password like '$argon2id$%'),
+  disabled boolean not null default false,
+  failures integer not null default 0,
+  locked_until timestamptz,
+  created_at timestamptz not null default clock_timestamp()
+);
+
 create table override (
   id uuid primary key default uuidv7(),
   version bigint not null,
@@ -36,6 +48,8 @@ create table override (
   setting jsonb not null, -- the share of percent_open, the numbers of limit
   author text not null check (author <> ''),
   reason text not null check (reason <> ''),
+  confirmed_by text, -- the second person, where it took one
+  break_glass boolean not null default false, -- done without what it takes: alarmed
   created_at timestamptz not null default clock_timestamp(),
   starts_at timestamptz not null,
   expires_at timestamptz not null,
@@ -44,11 +58,30 @@ create table override (
   ended_by text,
   end_reason text,
   constraint override_at_most_24_hours check (expires_at > starts_at and expires_at <= starts_at + interval '24 hours 1 second'),
+  constraint override_two_people check (confirmed_by <> author),
+  -- Nobody overrules a breaker alone and unheard.
+  constraint override_forced_closed_by_two check (kind <> 'forced_closed' or break_glass or confirmed_by is not null),
   -- What is in doubt must be able to end, whatever an operator does to a channel.
   constraint override_never_blocks_reversal_or_inquiry check (
     kind in ('forced_closed', 'metrics_only', 'limit') or not operations && '{inquiry,reversal}'::text[])
 );
 create index override_open on override (channel) where ended_version is null;
+
+-- An override that takes two people, asked for by the first of them. The second spends it, if it has not expired and the
+-- channel is still at the version that asking made.
+create table proposal (
+  id uuid primary key default uuidv7(),
+  version bigint not null,
+  channel text not null check (channel ~ '^[a-z0-9_]{1,32}$'),
+  request jsonb not null,
+  author text not null check (author <> ''),
+  reason text not null check (reason <> ''),
+  created_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null check (expires_at > created_at),
+  confirmed_version bigint,
+  confirmed_by text check (confirmed_by <> author),
+  check ((confirmed_version is null) = (confirmed_by is null))
+);
 
 create table drill (
   id uuid primary key default uuidv7(),
@@ -105,6 +138,8 @@ create table instance (
   applied_version bigint not null,
   source text not null check (source in ('control', 'disk', 'persisted', 'built_in')),
   problem text,
+  -- Channels whose breaker lets payments pass there: what the last healthy one is judged by.
+  healthy_channels text[] not null default '{}',
   started_at timestamptz not null default clock_timestamp(),
   last_seen timestamptz not null default clock_timestamp(),
   stopped_at timestamptz,
@@ -214,7 +249,10 @@ begin
   end loop;
 end $$;
 grant select on all tables in schema public to ballast_control_writer, ballast_control_service;
-grant insert on rule_set, override, drill, nudge, audit to ballast_control_writer;
+revoke select on operator from ballast_control_service;
+grant insert on rule_set, override, proposal, drill, nudge, audit, operator to ballast_control_writer;
+grant update (role, password, disabled, failures, locked_until) on operator to ballast_control_writer;
+grant update (confirmed_version, confirmed_by) on proposal to ballast_control_writer;
 grant update on control_head to ballast_control_writer;
 grant update (operations, ended_version, ended_at, ended_by, end_reason) on override to ballast_control_writer;
 grant update (stopped_version, stopped_at, stopped_by, stop_reason) on drill to ballast_control_writer;

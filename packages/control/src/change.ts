@@ -1,15 +1,30 @@
 // One change of the control database: checked, made under the head's lock, audited in the same transaction. What is
 // refused, loses against another, or fails is audited too, by a transaction of its own.
 import { type Knex, withTransaction } from '@ballast/database';
+import { type Actor, assertSignedIn } from './actor.ts';
 import { type AuditEntry, advanceHead, insertAudit, lockHead } from './control.sql.ts';
 import { ChangeRefused, ControlUnavailable, VersionConflict } from './errors.ts';
 import type { Unrecorded } from './unrecorded.ts';
 
 /** Who changes, why, and the version of the target that they had seen. */
 export interface Change {
+  readonly by: Actor;
+  readonly reason: string;
+  readonly seen: number;
+  /** Alone, where it takes two people or a higher role (who-may.ts): at once, and loud. */
+  readonly breakGlass?: boolean;
+}
+
+/** As it stands in the audit. */
+export interface Signature {
   readonly author: string;
   readonly reason: string;
   readonly seen: number;
+}
+
+export function signatureOf({ by, reason, seen }: Change): Signature {
+  assertSignedIn(by);
+  return { author: by.name, reason, seen };
 }
 
 export interface Asked {
@@ -29,7 +44,7 @@ export async function makeChange(
   knex: Knex,
   unrecorded: Unrecorded,
   asked: Asked,
-  change: Change,
+  change: Signature,
   work: (trx: Knex.Transaction, version: number) => Promise<Readonly<Record<string, unknown>>>,
 ): Promise<{ version: number; made: Readonly<Record<string, unknown>> }> {
   const entry = entryOf(asked, change);
@@ -59,7 +74,7 @@ export async function makeChange(
 }
 
 /** A try that ended without a change. Kept on disk when the database cannot be reached, and recorded later. */
-async function record(knex: Knex, unrecorded: Unrecorded, entry: AuditEntry): Promise<void> {
+export async function record(knex: Knex, unrecorded: Unrecorded, entry: AuditEntry): Promise<void> {
   try {
     await withTransaction(knex, 'control audit', async (trx) => insertAudit(trx, entry));
   } catch (error) {
@@ -74,17 +89,15 @@ function reasonOf(error: unknown, committing: boolean): Error {
   return new ControlUnavailable(committing, error);
 }
 
-function checkChange({ author, reason, seen }: Change): void {
+function checkChange({ reason, seen }: Signature): void {
   if (reason.trim() === '' || reason.length > LONGEST_TEXT)
     throw new ChangeRefused('reason_required', `a change needs a reason, of 1 to ${LONGEST_TEXT} characters`);
-  if (author.trim() === '' || author.length > LONGEST_TEXT)
-    throw new ChangeRefused('reason_required', 'a change needs its author');
   if (!Number.isSafeInteger(seen) || seen < 0)
     throw new ChangeRefused('invalid', 'a change names the version of the target that its author has seen');
 }
 
 /** As it was typed, as far as PostgreSQL takes it (neither NUL nor lone surrogates) and within bounds. */
-function entryOf({ action, target, details }: Asked, { author, reason, seen }: Change): AuditEntry {
+function entryOf({ action, target, details }: Asked, { author, reason, seen }: Signature): AuditEntry {
   return {
     outcome: 'failed',
     action,
@@ -97,7 +110,7 @@ function entryOf({ action, target, details }: Asked, { author, reason, seen }: C
   };
 }
 
-function storable(text: string, longest: number): string {
+export function storable(text: string, longest: number): string {
   return text.replaceAll('\0', '').toWellFormed().slice(0, longest);
 }
 

@@ -73,6 +73,8 @@ export interface NewOverride {
   readonly setting: Override['setting'];
   readonly author: string;
   readonly reason: string;
+  readonly confirmedBy: string | null;
+  readonly breakGlass: boolean;
   /** From now, by the database's clock. */
   readonly startsInMs: number;
   readonly lastsMs: number;
@@ -82,8 +84,9 @@ export async function insertOverride(trx: Knex.Transaction, row: NewOverride): P
   const { kind, ...setting } = row.setting;
   const { rows } = await trx.raw(
     `with starting as (select clock_timestamp() + ? * interval '1 ms' as at)
-     insert into override (version, kind, channel, operations, setting, author, reason, starts_at, expires_at)
-     select ?, ?, ?, ?::text[], ?::jsonb, ?, ?, at, at + ? * interval '1 ms' from starting
+     insert into override (version, kind, channel, operations, setting, author, reason, confirmed_by, break_glass,
+       starts_at, expires_at)
+     select ?, ?, ?, ?::text[], ?::jsonb, ?, ?, ?, ?, at, at + ? * interval '1 ms' from starting
      returning id`,
     [
       row.startsInMs,
@@ -94,10 +97,50 @@ export async function insertOverride(trx: Knex.Transaction, row: NewOverride): P
       JSON.stringify(setting),
       row.author,
       row.reason,
+      row.confirmedBy,
+      row.breakGlass,
       row.lastsMs,
     ],
   );
   return rows[0].id;
+}
+
+export async function insertProposal(
+  trx: Knex.Transaction,
+  row: { version: number; channel: string; request: unknown; author: string; reason: string; waitsMs: number },
+): Promise<string> {
+  const { rows } = await trx.raw(
+    `insert into proposal (version, channel, request, author, reason, expires_at)
+     values (?, ?, ?::jsonb, ?, ?, clock_timestamp() + ? * interval '1 ms') returning id`,
+    [row.version, row.channel, JSON.stringify(row.request), row.author, row.reason, row.waitsMs],
+  );
+  return rows[0].id;
+}
+
+export interface Proposal {
+  readonly channel: string;
+  readonly request: unknown;
+  readonly author: string;
+  readonly reason: string;
+}
+
+/** No lock: what it says never changes. */
+export async function findProposal(knex: Knex, id: string): Promise<Proposal | undefined> {
+  const { rows } = await knex.raw('select channel, request, author, reason from proposal where id = ?::uuid', [id]);
+  return rows[0];
+}
+
+/** `at`: the version of its channel now. False: it was confirmed or has expired, or the channel was changed since. */
+export async function spendProposal(
+  trx: Knex.Transaction,
+  spend: { id: string; at: number; version: number; by: string },
+): Promise<boolean> {
+  const { rowCount } = await trx.raw(
+    `update proposal set confirmed_version = ?, confirmed_by = ?
+     where id = ?::uuid and version = ? and confirmed_version is null and expires_at > clock_timestamp()`,
+    [spend.version, spend.by, spend.id, spend.at],
+  );
+  return rowCount === 1;
 }
 
 /**

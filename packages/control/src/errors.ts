@@ -2,12 +2,27 @@
 
 /** The change itself is not allowed. Nothing was changed. */
 export class ChangeRefused extends Error {
-  readonly code: 'reason_required' | 'expiry' | 'never_blocked' | 'no_such_thing' | 'invalid';
+  readonly code:
+    | 'reason_required'
+    | 'expiry'
+    | 'never_blocked'
+    | 'no_such_thing'
+    | 'invalid'
+    | 'not_allowed'
+    | 'second_person';
 
   constructor(code: ChangeRefused['code'], message: string) {
     super(message);
     this.name = 'ChangeRefused';
     this.code = code;
+  }
+}
+
+/** Whoever it is has not shown that they are that operator. Nothing about which part of it was wrong. */
+export class SignInRefused extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'SignInRefused';
   }
 }
 

@@ -22,6 +22,8 @@ export interface FollowOptions extends HeldOptions {
   readonly instance: string;
   /** Which cluster-wide limits (`channel:bank_a:pay`, `limiter:merchant`) this process takes a share of; default none. */
   readonly leases?: (target: string) => boolean;
+  /** Channels whose breaker lets payments pass here; default none. */
+  readonly healthyChannels?: () => readonly string[];
 }
 
 export interface FollowStatus {
@@ -87,9 +89,20 @@ export async function followControl(options: FollowOptions): Promise<ControlFoll
     let reportedAt = 0;
     return async () => {
       const { generation, version, source, problem } = held;
-      const now = JSON.stringify([generation, version, source, problem]);
+      const healthy = [...(options.healthyChannels?.() ?? [])];
+      const now = JSON.stringify([generation, version, source, problem, healthy]);
       if (now !== reported || performance.now() - reportedAt >= REPORT_MS) {
-        const values = [options.instance, run, options.service, process.pid, generation, version, source, problem];
+        const values = [
+          options.instance,
+          run,
+          options.service,
+          process.pid,
+          generation,
+          version,
+          source,
+          problem,
+          healthy,
+        ];
         await session.query(reportInstanceSql, values);
         reported = now;
         reportedAt = performance.now();

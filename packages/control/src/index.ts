@@ -1,9 +1,10 @@
+export type { Actor } from './actor.ts';
 export type { InstanceReport } from './applied.ts';
 export type { AuditReport } from './audit.ts';
 export type { Change } from './change.ts';
 export type { DrillRequest, OverrideRequest } from './check-request.ts';
 export { type ControlDocument, decidingOverride } from './document.ts';
-export { ChangeRefused, ControlUnavailable, VersionConflict } from './errors.ts';
+export { ChangeRefused, ControlUnavailable, SignInRefused, VersionConflict } from './errors.ts';
 export {
   type ControlFollower,
   type DrillReport,
@@ -24,3 +25,4 @@ export {
   openControlStore,
   ruleTargetName,
 } from './store.ts';
+export { type Role, roles } from './who-may.ts';

@@ -20,7 +20,7 @@ export const documentSql = `
       'version', version, 'rules', rules)) from split where kind = 'limiter'), '[]'),
     'overrides', coalesce((select jsonb_agg(jsonb_build_object('id', 'ovr_' || id, 'version', version,
       'channel', channel, 'operations', operations, 'setting', setting || jsonb_build_object('kind', kind),
-      'author', author, 'reason', reason, 'starts_at', extract(epoch from starts_at) * 1000,
+      'author', author, 'reason', reason, 'break_glass', break_glass, 'starts_at', extract(epoch from starts_at) * 1000,
       'expires_at', extract(epoch from expires_at) * 1000) order by version)
       from override where ended_version is null and expires_at > clock_timestamp()), '[]'),
     'drills', coalesce((select jsonb_agg(jsonb_build_object('id', 'drl_' || id, 'version', version,
@@ -44,12 +44,12 @@ export const headSql = `
     (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms
   from control_head`;
 
-/** $1 name, $2 run, $3 service, $4 pid, $5 generation, $6 version, $7 source, $8 problem. */
+/** $1 name, $2 run, $3 service, $4 pid, $5 generation, $6 version, $7 source, $8 problem, $9 healthy channels. */
 export const reportInstanceSql = `
-  insert into instance (name, run, service, pid, generation, applied_version, source, problem)
-  values ($1, $2, $3, $4, $5, $6, $7, $8)
+  insert into instance (name, run, service, pid, generation, applied_version, source, problem, healthy_channels)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
   on conflict (name, run) do update set generation = excluded.generation, applied_version = excluded.applied_version,
-    source = excluded.source, problem = excluded.problem, last_seen = clock_timestamp(), stopped_at = null`;
+    source = excluded.source, problem = excluded.problem, healthy_channels = excluded.healthy_channels, last_seen = clock_timestamp(), stopped_at = null`;
 
 /** $1 run. */
 export const stopInstanceSql = 'update instance set stopped_at = clock_timestamp() where run = $1';
@@ -80,10 +80,37 @@ export const instancesSql = `
 
 export const overridesSql = `
   select 'ovr_' || id as id, version::float8 as version, kind, channel, operations, setting, author, reason,
-    starts_at, expires_at, ended_at, ended_by, end_reason,
+    confirmed_by, break_glass, starts_at, expires_at, ended_at, ended_by, end_reason,
     case when ended_version is not null then 'ended' when expires_at <= clock_timestamp() then 'expired'
       when starts_at > clock_timestamp() then 'scheduled' else 'active' end as state
   from override where (?::text is null or channel = ?) order by version desc limit ?`;
+
+/**
+ * Whether this channel is the only one that takes payments: some process finds it healthy, no gate shuts it, and there is no
+ * other like it. Processes silent for ten seconds no longer say anything.
+ */
+export const isLastHealthySql = `
+  with healthy as (
+    select distinct unnest(healthy_channels) as channel from instance
+    where stopped_at is null and last_seen > clock_timestamp() - interval '10 s'
+  ), taking as (
+    select h.channel from healthy h where not exists (
+      select from override o where o.channel = h.channel and 'pay' = any(o.operations) and o.ended_version is null
+        and o.starts_at <= clock_timestamp() and o.expires_at > clock_timestamp()
+        and (o.kind in ('forced_open', 'drain', 'maintenance')
+          or o.kind = 'percent_open' and (o.setting ->> 'share')::float8 = 0))
+  )
+  select count(*) = 1 and bool_and(channel = ?) as is_last from taking`;
+
+/** Parameters: channel or null, twice; how many. */
+export const proposalsSql = `
+  select 'prp_' || id as id, version::float8 as version, channel, request, author, reason, created_at, expires_at, confirmed_by,
+    case when confirmed_by is not null then 'confirmed' when expires_at <= clock_timestamp() then 'expired'
+      when version < (select max(version) from audit where target = 'channel:' || channel) then 'overtaken'
+      else 'waiting' end as state
+  from proposal where (?::text is null or channel = ?) order by version desc limit ?`;
+
+export const operatorsSql = 'select name, role, disabled, locked_until, created_at from operator order by name';
 
 export const drillsSql = `
   select 'drl_' || id as id, version::float8 as version, channel, operations, traffic, share, fault, stop_when, author, reason,

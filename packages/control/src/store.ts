@@ -1,11 +1,11 @@
-// For those who change the control database: the command line now, the console later. Each change names its author, its
-// reason and the version seen, is committed, and then waited for: the answer names the processes that have applied it
-// and those that have not.
+// For those who change the control database: the command line now, the console later. Each change is signed by whoever has
+// signed in, names its reason and the version seen, is permitted by who-may.ts, committed, and then waited for: the answer
+// names the processes that have applied it and those that have not.
 import { type Nudge, publicId, type RuleTarget } from '@ballast/contracts';
 import { type Knex, openDatabase, withTransaction } from '@ballast/database';
 import { type Applied, readInstances, waitApplied } from './applied.ts';
 import { type AuditReport, verifyAudit } from './audit.ts';
-import { type Asked, type Change, makeChange } from './change.ts';
+import { type Asked, type Change, makeChange, type Signature, signatureOf } from './change.ts';
 import {
   checkChannel,
   checkDrill,
@@ -19,17 +19,32 @@ import {
 import {
   type AuditEntry,
   endOverride,
+  findProposal,
   giveWay,
   insertAudit,
   insertDrill,
   insertNudge,
   insertOverride,
+  insertProposal,
   insertRules,
   raiseGeneration,
+  spendProposal,
   stopDrill,
 } from './control.sql.ts';
 import { ChangeRefused } from './errors.ts';
-import { auditSql, documentSql, drillsSql, overridesSql, rulesSql, targetVersionSql } from './reads.sql.ts';
+import { createOperators } from './operators.ts';
+import { type Askers, alone, needOf, permit, permitToAsk, takesTwo } from './permit.ts';
+import {
+  auditSql,
+  documentSql,
+  drillsSql,
+  operatorsSql,
+  overridesSql,
+  proposalsSql,
+  rulesSql,
+  targetVersionSql,
+} from './reads.sql.ts';
+import { type SignIn, signIn } from './sign-in.ts';
 import { openUnrecorded } from './unrecorded.ts';
 
 export interface ControlStoreOptions {
@@ -40,12 +55,14 @@ export interface ControlStoreOptions {
 
 export interface Outcome extends Applied {
   readonly version: number;
-  /** Of the override or drill that was made. */
+  /** Of the override, proposal or drill that was made. */
   readonly id: string | null;
 }
 
 const POOL_MAX = 4;
 const LOCK_TIMEOUT_MS = 2_000;
+/** A second person is found within this, or the first asks again. */
+const PROPOSAL_WAITS_MS = 15 * 60_000;
 
 export type ControlStore = ReturnType<typeof openControlStore>;
 
@@ -68,40 +85,70 @@ export function openControlStore(options: ControlStoreOptions) {
   });
   const unrecorded = openUnrecorded(options.stateDir);
 
-  async function change(
-    asked: Asked,
-    by: Change,
-    work: (trx: Knex.Transaction, version: number) => Promise<Readonly<Record<string, unknown>>>,
-  ): Promise<Outcome> {
-    const { version, made } = await makeChange(knex, unrecorded, asked, by, work);
+  async function make(asked: Asked, signature: Signature, work: Work): Promise<Outcome> {
+    const { version, made } = await makeChange(knex, unrecorded, asked, signature, work);
     const recordOne = (entry: AuditEntry) => withTransaction(knex, 'control audit', (trx) => insertAudit(trx, entry));
     await unrecorded.drain(recordOne).catch(() => undefined); // the change is made; what was kept waits for the next one
     const id = typeof made['id'] === 'string' ? made['id'] : null;
     return { version, id, ...(await waitApplied(knex, version)) };
   }
 
+  function change(asked: Asked, by: Change, work: Work): Promise<Outcome> {
+    return make(asked, signatureOf(by), work);
+  }
+
   function setOverride(asked: OverrideRequest, by: Change): Promise<Outcome> {
-    const { author, reason } = by;
-    const { channel, setting, lastsMs = DEFAULT_LASTS_MS, startsInMs = 0 } = asked;
-    const request = { channel, operations: inOrder(asked.operations), setting, lastsMs, startsInMs };
-    const { operations } = request;
-    return change(
-      { action: 'set_override', target: channelTarget(channel), details: request },
-      by,
-      async (trx, version) => {
-        checkOverride(request);
-        const giving =
-          startsInMs > 0 ? [] : await giveWay(trx, { version, channel, operations, kind: setting.kind, author });
-        const id = publicId('ovr', await insertOverride(trx, { ...request, version, author, reason }));
-        return { id, replaced: giving.map((uuid) => publicId('ovr', uuid)) };
-      },
+    const request = wholeOf(asked);
+    const target = channelTarget(request.channel);
+    return change({ action: 'set_override', target, details: request }, by, (trx, version) =>
+      putOverride(trx, { request, version, reason: by.reason, askers: alone(by) }),
     );
+  }
+
+  /** What takes two people is asked for by the first, and set when another confirms it within a quarter of an hour. */
+  function proposeOverride(asked: OverrideRequest, by: Change): Promise<Outcome> {
+    const request = wholeOf(asked);
+    const { channel } = request;
+    const { reason } = by;
+    const details = { action: 'propose_override', target: channelTarget(channel), details: request };
+    return change(details, by, async (trx, version) => {
+      checkOverride(request);
+      const need = await needOf(trx, request);
+      if (!takesTwo(need)) throw new ChangeRefused('invalid', 'it takes one person: set it');
+      await permitToAsk(trx, need, by.by.name);
+      const waitsMs = PROPOSAL_WAITS_MS;
+      const row = { version, channel, request, author: by.by.name, reason, waitsMs };
+      return { id: publicId('prp', await insertProposal(trx, row)) };
+    });
+  }
+
+  /** By somebody else. The override then begins to count, under the first person's name and reason. */
+  async function confirm(id: string, by: Change): Promise<Outcome> {
+    const uuid = uuidIn('prp', id);
+    const proposal = await findProposal(knex, uuid);
+    const target = proposal === undefined ? 'control' : channelTarget(proposal.channel);
+    return change({ action: 'confirm_override', target, details: { proposal: id } }, by, async (trx, version) => {
+      if (proposal === undefined) throw new ChangeRefused('no_such_thing', `there is no proposal ${id}`);
+      const { author, reason } = proposal;
+      if (author === by.by.name)
+        throw new ChangeRefused('second_person', `${author} asked for it: somebody else has to confirm it`);
+      if (!(await spendProposal(trx, { id: uuid, at: by.seen, version, by: by.by.name })))
+        throw new ChangeRefused(
+          'no_such_thing',
+          `${id} is spent, expired, or its channel was changed since: ask again`,
+        );
+      const request = proposal.request as Required<OverrideRequest>; // judged when it was asked for, and again now
+      const askers = { first: author, second: by.by.name, breakGlass: false };
+      return { proposed_by: author, ...(await putOverride(trx, { request, version, reason, askers })) };
+    });
   }
 
   function endOneOverride(channel: string, id: string, by: Change): Promise<Outcome> {
     const asked = { action: 'end_override', target: channelTarget(channel), details: { id } };
     return change(asked, by, async (trx, version) => {
-      const ended = await endOverride(trx, { id: uuidIn('ovr', id), channel, version, ...by });
+      await permit(trx, 'end_override', alone(by));
+      const signature = signatureOf(by);
+      const ended = await endOverride(trx, { id: uuidIn('ovr', id), channel, version, ...signature });
       if (!ended) throw new ChangeRefused('no_such_thing', `${channel} has no override ${id} in force or scheduled`);
       return {};
     });
@@ -109,31 +156,32 @@ export function openControlStore(options: ControlStoreOptions) {
 
   /** `rules` null: back to the built-in ones. */
   function putRules(target: RuleTarget, rules: unknown, by: Change): Promise<Outcome> {
-    const { author, reason } = by;
     const name = ruleTargetName(target);
     const guarded = target.kind === 'limiter' ? name : channelTarget(target.channel);
     const asked = { action: 'put_rules', target: guarded, details: { rule_target: name, rules } };
     return change(asked, by, async (trx, version) => {
+      await permit(trx, 'put_rules', alone(by));
       checkRules(target, rules);
-      await insertRules(trx, { version, target: name, rules, author, reason });
+      await insertRules(trx, { ...signatureOf(by), version, target: name, rules });
       return {};
     });
   }
 
   function startDrill(asked: DrillRequest, by: Change): Promise<Outcome> {
-    const { author, reason } = by;
     const request = { ...asked, operations: inOrder(asked.operations) };
     const target = channelTarget(request.channel);
     return change({ action: 'start_drill', target, details: request }, by, async (trx, version) => {
+      await permit(trx, request.traffic === 'coloured' ? 'drill_coloured' : 'drill_all_traffic', alone(by));
       checkDrill(request);
-      return { id: publicId('drl', await insertDrill(trx, { ...request, version, author, reason })) };
+      return { id: publicId('drl', await insertDrill(trx, { ...request, ...signatureOf(by), version })) };
     });
   }
 
   function stopOneDrill(channel: string, id: string, by: Change): Promise<Outcome> {
     const asked = { action: 'stop_drill', target: channelTarget(channel), details: { id } };
     return change(asked, by, async (trx, version) => {
-      const stopped = await stopDrill(trx, { id: uuidIn('drl', id), channel, version, ...by });
+      await permit(trx, 'stop_drill', alone(by));
+      const stopped = await stopDrill(trx, { id: uuidIn('drl', id), channel, version, ...signatureOf(by) });
       if (!stopped) throw new ChangeRefused('no_such_thing', `${channel} has no drill ${id} running`);
       return {};
     });
@@ -141,19 +189,20 @@ export function openControlStore(options: ControlStoreOptions) {
 
   /** Once, at once, on every process that is connected: an open breaker probes, or closes, without waiting. */
   function nudge(channel: string, action: Nudge['action'], by: Change): Promise<Outcome> {
-    const { author, reason } = by;
     return change({ action, target: channelTarget(channel), details: {} }, by, async (trx, version) => {
+      await permit(trx, 'nudge', alone(by));
       checkChannel(channel, ['pay']);
-      await insertNudge(trx, { version, channel, action, author, reason });
+      await insertNudge(trx, { ...signatureOf(by), version, channel, action });
       return {};
     });
   }
 
   /** After a restore: tells every follower that what the database holds now counts, also where it is older. */
   function declareRestored(by: Change): Promise<Outcome> {
-    return change({ action: 'declare_restored', target: 'control', details: {} }, by, async (trx) => ({
-      generation: await raiseGeneration(trx),
-    }));
+    return change({ action: 'declare_restored', target: 'control', details: {} }, by, async (trx) => {
+      await permit(trx, 'declare_restored', alone(by));
+      return { generation: await raiseGeneration(trx) };
+    });
   }
 
   async function rows(sql: string, bindings: readonly (string | number | null)[]): Promise<readonly Row[]> {
@@ -161,18 +210,26 @@ export function openControlStore(options: ControlStoreOptions) {
   }
 
   return {
+    signIn: (asked: SignIn) => signIn(knex, unrecorded, asked),
+    ...createOperators(make),
     setOverride,
+    proposeOverride,
+    confirm,
     endOverride: endOneOverride,
     putRules,
     startDrill,
     stopDrill: stopOneDrill,
     nudge,
     declareRestored,
-    /** The version of a target (`channel:bank_a`, `limiter:merchant`, `control`) that a change must name. */
+    /** Whether this override takes two people, as things are now. */
+    takesTwo: async (asked: OverrideRequest) => takesTwo(await needOf(knex, asked)),
+    /** The version of a target (`channel:bank_a`, `limiter:merchant`, `operators`, `control`) that a change must name. */
     versionOf: async (target: string) => Number((await rows(targetVersionSql, [target]))[0]?.['version']),
     document: async () => (await rows(documentSql, []))[0]?.['document'],
     instances: () => readInstances(knex),
+    operators: () => rows(operatorsSql, []),
     overrides: (channel: string | null, limit: number) => rows(overridesSql, [channel, channel, limit]),
+    proposals: (channel: string | null, limit: number) => rows(proposalsSql, [channel, channel, limit]),
     drills: (channel: string | null, limit: number) => rows(drillsSql, [channel, channel, limit]),
     rules: (target: string | null, limit: number) => rows(rulesSql, [target, target, limit]),
     audit: (target: string | null, limit: number) => rows(auditSql, [target, target, limit]),
@@ -182,6 +239,36 @@ export function openControlStore(options: ControlStoreOptions) {
 }
 
 type Row = Readonly<Record<string, unknown>>;
+type Work = (trx: Knex.Transaction, version: number) => Promise<Readonly<Record<string, unknown>>>;
+
+/** Judged, permitted, and written; what was in force there gives way. */
+async function putOverride(
+  trx: Knex.Transaction,
+  put: {
+    readonly request: Required<OverrideRequest>;
+    readonly version: number;
+    readonly reason: string;
+    readonly askers: Askers;
+  },
+): Promise<Readonly<Record<string, unknown>>> {
+  const { request, version, reason, askers } = put;
+  checkOverride(request);
+  const breakGlass = await permit(trx, await needOf(trx, request), askers);
+  const { channel, operations, setting, startsInMs } = request;
+  const author = askers.first;
+  const giving = startsInMs > 0 ? [] : await giveWay(trx, { version, channel, operations, kind: setting.kind, author });
+  const row = { ...request, version, author, reason, confirmedBy: askers.second, breakGlass };
+  return {
+    id: publicId('ovr', await insertOverride(trx, row)),
+    replaced: giving.map((uuid) => publicId('ovr', uuid)),
+    ...(breakGlass ? { break_glass: true } : {}),
+  };
+}
+
+function wholeOf({ channel, operations, setting, ...when }: OverrideRequest): Required<OverrideRequest> {
+  const { lastsMs = DEFAULT_LASTS_MS, startsInMs = 0 } = when;
+  return { channel, operations: inOrder(operations), setting, lastsMs, startsInMs };
+}
 
 function inOrder<T extends string>(operations: readonly T[]): T[] {
   return [...new Set(operations)].sort();

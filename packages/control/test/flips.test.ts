@@ -7,7 +7,7 @@ import { type Server, startServer } from '@ballast/database/embedded';
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ControlStore, ControlUnavailable, migrateControl, type Outcome, openControlStore } from '../src/index.ts';
-import { type FollowerProcess, followerProcess, freshDir, seeing } from './support/control.ts';
+import { type FollowerProcess, followerProcess, freshDir, seeing, signInFirst } from './support/control.ts';
 
 const INSTANCES = ['one', 'two', 'three', 'four'];
 const FLIPS = 60;
@@ -52,7 +52,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-const flip = async (kind: 'forced_open' | 'forced_closed', lastsMs = 600_000): Promise<Outcome> =>
+const flip = async (kind: 'forced_open' | 'metrics_only', lastsMs = 600_000): Promise<Outcome> =>
   store.setOverride(
     { channel: 'bank_a', operations: ['pay'], setting: { kind }, lastsMs },
     await seeing(store, 'bank_a'),
@@ -71,6 +71,7 @@ beforeAll(async () => {
   url = server.url('control');
   await migrateControl(url);
   store = openControlStore({ url, stateDir: freshDir() });
+  await signInFirst(store);
   startFollowers();
   await waitFor('four instances', async () => (await store.instances()).length === 4, STARTS_WITHIN_MS);
 });
@@ -97,7 +98,7 @@ test('under load a flip is applied by all four processes, p99 within a second', 
   const took: number[] = [];
   for (let count = 0; count < FLIPS; count++) {
     const started = performance.now();
-    const outcome = await flip(count % 2 === 0 ? 'forced_open' : 'forced_closed');
+    const outcome = await flip(count % 2 === 0 ? 'forced_open' : 'metrics_only');
     took.push(performance.now() - started);
     expect(names(outcome)).toEqual([...INSTANCES].sort());
   }
@@ -114,13 +115,14 @@ test('under load a flip is applied by all four processes, p99 within a second', 
 
 test('an override survives kill -9 of every follower and of the database, and holds while the database is down', async () => {
   const { version } = await flip('forced_open');
+  const beforeItDied = await seeing(store, 'bank_a');
   await killDatabase();
   await killAll();
   startFollowers();
   await waitFor('all four hold it from their disks', allHold('bank_a forced_open', 'disk'), STARTS_WITHIN_MS);
 
   // A switch while the database is away fails, says so, and is audited afterwards.
-  const change = { author: 'ops', reason: 'while it is down', seen: version };
+  const change = { ...beforeItDied, reason: 'while it is down', seen: version };
   const away = store.setOverride({ channel: 'bank_a', operations: ['pay'], setting: { kind: 'drain' } }, change);
   await expect(away).rejects.toBeInstanceOf(ControlUnavailable);
   expect(allHold('bank_a forced_open', 'disk')()).toBe(true);
@@ -129,7 +131,7 @@ test('an override survives kill -9 of every follower and of the database, and ho
   await waitFor('all four follow again', allHold('bank_a forced_open', 'control'), STARTS_WITHIN_MS);
   const [override] = await store.overrides('bank_a', 1);
   expect(override).toMatchObject({ version, state: 'active', kind: 'forced_open' });
-  const outcome = await flip('forced_closed');
+  const outcome = await flip('metrics_only');
   expect(names(outcome)).toEqual([...INSTANCES].sort());
   const tries = await store.audit('channel:bank_a', 3);
   expect(tries.find((entry) => entry['reason'] === 'while it is down')).toMatchObject({ outcome: 'failed' });

@@ -64,9 +64,9 @@ test('an instance that cannot apply a version is named as lagging, with its prob
   });
   const { applied, lagging } = await setOn();
   expect(applied).toEqual([]);
-  expect(lagging[0]).toMatchObject({ name: 'test-1', appliedVersion: 0 });
+  expect(lagging[0]).toMatchObject({ name: 'test-1', appliedVersion: 1 });
   expect(lagging[0]?.problem).toContain('not with me');
-  expect(follower.status().version).toBe(0);
+  expect(follower.status().version).toBe(1);
 });
 
 test('an override ends by database time, also when the wall clock of the service jumps', async () => {
@@ -94,9 +94,9 @@ test('with the control database dead it starts from its disk, says so, and overr
   await store.putRules({ kind: 'channel', channel: 'bank_a', operation: 'pay' }, rules, await seeing(store, 'bank_a'));
   await first.close();
   const second = await start(dead(), { stateDir });
-  expect(second.status()).toMatchObject({ source: 'disk', connected: false, version: 2 });
+  expect(second.status()).toMatchObject({ source: 'disk', connected: false, version: 3 });
   expect(kinds(second)).toEqual(['forced_open']);
-  expect(second.state().channels).toMatchObject([{ channel: 'bank_a', operation: 'pay', version: 2 }]);
+  expect(second.state().channels).toMatchObject([{ channel: 'bank_a', operation: 'pay', version: 3 }]);
   await waitFor('its end', () => kinds(second).length === 0);
 });
 
@@ -114,7 +114,7 @@ test.each([
   mkdirSync(stateDir, { recursive: true });
   writeFileSync(join(stateDir, 'control.json'), text);
   const second = await start(dead(), { stateDir, loadPersisted: async () => kept.at(-1) });
-  expect(second.status()).toMatchObject({ source: 'persisted', version: 1 });
+  expect(second.status()).toMatchObject({ source: 'persisted', version: 2 });
   expect(kinds(second)).toEqual(['forced_open']);
 });
 
@@ -130,7 +130,7 @@ test('a control database that comes back old changes nothing, until its generati
   await server.connect();
   const follower = await start(control.url);
   await setOn();
-  // A backup at version 1; then version 2; then the backup is restored.
+  // Version 1 made the first admin. A backup at version 2; then version 3; then the backup is restored.
   await sql.end();
   await store.close();
   await follower.close();
@@ -138,7 +138,7 @@ test('a control database that comes back old changes nothing, until its generati
   ({ store } = reopen());
   const second = await start(control.url, { stateDir: freshDir(), instance: 'second' });
   await setOn({ ...onBankA, setting: { kind: 'drain' } });
-  expect(second.status().version).toBe(2);
+  expect(second.status().version).toBe(3);
   await store.close();
   for (const [from, to] of [
     [name, `${name}_new`],
@@ -148,20 +148,24 @@ test('a control database that comes back old changes nothing, until its generati
     await server.query(`alter database ${from} rename to ${to}`);
   }
   ({ store } = reopen());
-  await waitFor('it says so', () => second.status().problem?.includes('came back old: version 1, and 2 was applied'));
+  await waitFor('it says so', () => second.status().problem?.includes('came back old: version 2, and 3 was applied'));
   expect(kinds(second)).toEqual(['drain']);
 
   // Changed on from there, it has the same version again with another history: still refused.
-  const other = await setOn({ ...onBankA, setting: { kind: 'forced_closed' } });
-  expect(other.version).toBe(2);
+  const other = await setOn({ ...onBankA, setting: { kind: 'metrics_only' } });
+  expect(other.version).toBe(3);
   expect(other.lagging.find(({ name: who }) => who === 'second')?.problem).toMatch(/another history|came back old/);
-  await waitFor('it says so', () => second.status().problem?.includes('another history at version 2'));
+  await waitFor('it says so', () => second.status().problem?.includes('another history at version 3'));
   expect(kinds(second)).toEqual(['drain']);
 
   const seen = await store.versionOf('control');
-  const { applied } = await store.declareRestored({ author: 'ops', reason: 'restored from backup', seen });
+  const { applied } = await store.declareRestored({
+    ...(await seeing(store, 'bank_a')),
+    reason: 'restored from backup',
+    seen,
+  });
   expect(applied.map(({ name: who }) => who)).toContain('second');
-  expect(kinds(second)).toEqual(['forced_closed']);
+  expect(kinds(second)).toEqual(['metrics_only']);
   expect(second.status()).toMatchObject({ generation: 2, problem: null });
   await second.close();
   await server.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [`${name}_new`]);
@@ -182,7 +186,7 @@ test('nonsense in one entry keeps the last good one there, is told, and does not
   const { lagging } = await setOn();
   expect(lagging[0]?.problem).toMatch(/rules bank_b pay: .* the last good one stays/);
   expect(kinds(follower)).toEqual(['forced_open']);
-  expect(follower.state().channels).toMatchObject([{ channel: 'bank_b', version: 1, rules }]);
+  expect(follower.state().channels).toMatchObject([{ channel: 'bank_b', version: 2, rules }]);
   await store.close();
   await sql.query('alter table rule_set disable trigger user');
   await sql.query('delete from rule_set where version = 1000000');
@@ -195,7 +199,7 @@ test('a document that is nonsense altogether is refused and the last good one st
   await sql.query('alter table control_head drop constraint control_head_generation_check');
   await sql.query('update control_head set version = -7, generation = 9');
   await waitFor('it says so', () => follower.status().problem?.includes('not a control document'));
-  expect(follower.status().version).toBe(1);
+  expect(follower.status().version).toBe(2);
   expect(kinds(follower)).toEqual(['forced_open']);
 });
 
@@ -231,7 +235,7 @@ test('an instance that was cut off is named, and waited for no longer than a sec
   await waitFor('it notices', () => !follower.status().connected);
   const started = performance.now();
   const { lagging } = await setOn();
-  expect(lagging).toMatchObject([{ name: 'cut-off', appliedVersion: 0 }]);
+  expect(lagging).toMatchObject([{ name: 'cut-off', appliedVersion: 1 }]);
   expect(performance.now() - started).toBeLessThan(1_500);
 });
 
@@ -249,7 +253,7 @@ test('what is on disk is readable JSON with the document, written for its owner 
   await start(control.url, { stateDir });
   await setOn();
   const kept = JSON.parse(readFileSync(join(stateDir, 'control.json'), 'utf8'));
-  expect(kept.document).toMatchObject({ version: 1, overrides: [{ channel: 'bank_a' }] });
+  expect(kept.document).toMatchObject({ version: 2, overrides: [{ channel: 'bank_a' }] });
 });
 
 test('a drill ends everywhere when one instance meets its stop condition, and its report is kept', async () => {
@@ -288,7 +292,7 @@ test('a drill is over after a crash, and where the control database cannot be as
   proxy.close();
   await waitFor('it ends', () => follower.seen.at(-1)?.drills.length === 0, 5_000);
   const restarted = await start(dead(), { stateDir });
-  expect(restarted.status()).toMatchObject({ source: 'disk', version: 1 });
+  expect(restarted.status()).toMatchObject({ source: 'disk', version: 2 });
   expect(restarted.state().drills).toEqual([]);
 });
 

@@ -3,7 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { channelsFileSchema } from '@ballast/channels';
-import { type Change, type ControlFollower, channelTarget, migrateControl, openControlStore } from '@ballast/control';
+import {
+  type Actor,
+  type Change,
+  type ControlFollower,
+  channelTarget,
+  migrateControl,
+  openControlStore,
+} from '@ballast/control';
 import { migrate, openDatabase } from '@ballast/database';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
 import { defaultRules } from '@ballast/resilience';
@@ -33,10 +40,13 @@ const bankA = channels.get('bank_a')?.policies ?? undefined;
 const bankB = channels.get('bank_b')?.policies ?? undefined;
 if (bankA === undefined || bankB === undefined) throw new Error('both channels were opened');
 let follower: ControlFollower;
+let by: Actor;
 const directory = mkdtempSync(join(tmpdir(), 'ballast-follow-rules-'));
 
 beforeAll(async () => {
   await migrateControl(control.url);
+  await store.addFirstAdmin({ name: 'ops', password: 'correct horse battery' }, 'a test');
+  by = await store.signIn({ name: 'ops', password: 'correct horse battery', purpose: 'a test' });
   await migrate(knex, new URL('../migrations/', import.meta.url));
 });
 beforeEach(async () => {
@@ -69,7 +79,7 @@ function start(url: string | undefined, metrics = createMetrics('test')): Promis
 }
 
 async function seeing(channel = 'bank_a'): Promise<Change> {
-  return { author: 'ops', reason: 'a test', seen: await store.versionOf(channelTarget(channel)) };
+  return { by, reason: 'a test', seen: await store.versionOf(channelTarget(channel)) };
 }
 const ok = async () => ({ kind: 'success', value: 'sent' }) as const;
 const soon = () => performance.now() + 1_000;
@@ -97,7 +107,8 @@ test('each kind of override becomes its gate, and its end brings the automatic o
     [{ kind: 'maintenance' }, 'forced_open'],
   ] as const;
   for (const [setting, mode] of kinds) {
-    await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting, lastsMs: 1_000 }, await seeing());
+    const change = { ...(await seeing()), breakGlass: setting.kind === 'forced_closed' };
+    await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting, lastsMs: 1_000 }, change);
     expect(bankA.pay.snapshot().gate.mode).toBe(mode);
   }
   await waitFor('the last one ends', () => bankA.pay.snapshot().gate.mode === 'automatic');
@@ -192,11 +203,7 @@ test('a limit per terminal holds for each terminal by itself, and goes when it i
   const limit = { algorithm: 'counter', calls: 2, windowMs: 60_000 } as const;
   const put = async (mode: 'enforce' | 'off') => {
     const seen = await store.versionOf('limiter:terminal');
-    await store.putRules(
-      target,
-      { mode, scope: 'instance', limit, warmUpMs: 0 },
-      { author: 'ops', reason: 'a test', seen },
-    );
+    await store.putRules(target, { mode, scope: 'instance', limit, warmUpMs: 0 }, { by, reason: 'a test', seen });
   };
   const admits = (terminal: string) => {
     const admission = wayIn.inbound.admit({ interface: 'payments', merchant: 'm', terminal });

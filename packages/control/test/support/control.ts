@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { freshDatabase } from '@ballast/database/testing';
 import { afterAll } from 'vitest';
 import {
+  type Actor,
   type Change,
   type ControlFollower,
   type ControlState,
@@ -18,6 +19,7 @@ import {
   followControl,
   migrateControl,
   openControlStore,
+  type Role,
 } from '../../src/index.ts';
 
 export async function freshControl(label: string) {
@@ -25,6 +27,7 @@ export async function freshControl(label: string) {
   await migrateControl(database.url);
   const stateDir = freshDir();
   const store = openControlStore({ url: database.url, stateDir });
+  await signInFirst(store);
   return { ...database, store, stateDir };
 }
 
@@ -40,9 +43,33 @@ export function freshDir(): string {
   return directory;
 }
 
+export const ADMIN = 'ops@example.test';
+export const PASSWORD = 'correct horse battery';
+let admin: Actor | undefined;
+
+/** The database's first admin, by whom `seeing` changes it. */
+export async function signInFirst(store: ControlStore): Promise<Actor> {
+  await store.addFirstAdmin({ name: ADMIN, password: PASSWORD }, 'a test');
+  admin = await store.signIn({ name: ADMIN, password: PASSWORD, purpose: 'a test' });
+  return admin;
+}
+
+/** Another operator of the same database, signed in. */
+export async function signInAnother(store: ControlStore, name: string, role: Role): Promise<Actor> {
+  const by = { ...(await seeing(store, '')), seen: await store.versionOf('operators') };
+  await store.addOperator({ name, role, password: PASSWORD }, by);
+  return store.signIn({ name, password: PASSWORD, purpose: 'a test' });
+}
+
 /** By somebody who looked a moment ago. */
-export async function seeing(store: ControlStore, channel: string, reason = 'a test'): Promise<Change> {
-  return { author: 'ops@example.test', reason, seen: await store.versionOf(channelTarget(channel)) };
+export async function seeing(
+  store: ControlStore,
+  channel: string,
+  reason = 'a test',
+  by: Actor | undefined = admin,
+): Promise<Change> {
+  if (by === undefined) throw new Error('BUG: nobody has signed in');
+  return { by, reason, seen: await store.versionOf(channelTarget(channel)) };
 }
 
 export const quiet = { info: () => undefined, warn: () => undefined };
