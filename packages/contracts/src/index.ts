@@ -24,6 +24,7 @@ export {
   orderEventSchema,
   orderEventTypes,
   orderStateSchema,
+  SNAPSHOT,
   type Watermark,
   watermarkSchema,
 } from './order-event.ts';

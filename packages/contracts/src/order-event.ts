@@ -3,6 +3,12 @@
 import { z } from 'zod';
 import { orderStatuses } from './payment.ts';
 
+/**
+ * Not a change: the order's last state, standing for all its versions up to this one, of which some are in no journal any
+ * more. Whoever has less applies it, whatever is missing in between; whoever has it or more drops it as a repeat.
+ */
+export const SNAPSHOT = 'snapshot';
+
 export const orderEventTypes = [
   'accepted',
   'approved',
@@ -16,6 +22,7 @@ export const orderEventTypes = [
   'reversal_refused',
   'window_closed',
   'attempt_changed',
+  SNAPSHOT,
 ] as const;
 export type OrderEventType = (typeof orderEventTypes)[number];
 
@@ -76,7 +83,12 @@ export type OrderState = z.infer<typeof orderStateSchema>;
 export const orderEventSchema = z
   .object({
     kind: z.literal('event'),
-    id: z.string().meta({ description: '`<order uuid>:<version>:<generation>`; the same on every delivery.' }),
+    id: z
+      .string()
+      .meta({
+        description:
+          '`<order uuid>:<version>:<generation>`, of a snapshot with `:snapshot`; the same on every delivery.',
+      }),
     source: z.string().meta({ description: 'The owner of the journal, e.g. `collection`.' }),
     generation: z.int().min(1),
     type: z.enum(orderEventTypes),

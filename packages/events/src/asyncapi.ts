@@ -15,7 +15,7 @@ const header = (description: string, extra: object = {}) => ({ type: 'string', d
 
 const cloudEventHeaders = {
   ce_specversion: header('CloudEvents version.', { const: '1.0' }),
-  ce_id: header('`<order>:<version>:<generation>`; the same on every delivery.'),
+  ce_id: header('`<order>:<version>:<generation>`, of a snapshot with `:snapshot`; the same on every delivery.'),
   ce_type: header('What happened.', { enum: orderEventTypes.map(cloudEventType) }),
   ce_source: header("The journal's owner, `collection`."),
   ce_subject: header('The order.', { format: 'uuid' }),
@@ -41,7 +41,8 @@ export function asyncApi(version: string): object {
       version,
       description:
         'Every change of every order, in order per order, at least once. A consumer keeps the last (generation, version) ' +
-        'of each order: what is not greater is a repeat, what is more than one greater shows a gap.',
+        'of each order: what is not greater is a repeat, what is more than one greater shows a gap. Except a snapshot: it ' +
+        'stands for all versions up to its own, some of which are in no journal any more, and is taken by whoever has less.',
     },
     defaultContentType: 'application/json',
     channels: {

@@ -122,6 +122,21 @@ test('an event that is not early any more when it is to be held leaves no wait b
   ]);
 });
 
+test('a snapshot stands for what is missing: the order goes on from it, and nothing takes effect twice', async () => {
+  const consumer = open();
+  const order = newOrderId();
+  await consumer.deliver([orderEvent(order, 1)]);
+  expect((await consumer.deliver([orderEvent(order, 4), orderEvent(order, 6)])).gaps).toHaveLength(1);
+  const snapshot = orderEvent(order, 5, { type: 'snapshot' });
+  expect(await consumer.deliver([snapshot])).toMatchObject({ applied: 2, gaps: [] });
+  expect(await consumer.deliver([snapshot, orderEvent(order, 2), orderEvent(order, 7)])).toMatchObject({
+    applied: 1,
+    repeated: 2,
+  });
+  expect(await effects(order)).toEqual([1, 5, 6, 7]);
+  expect((await knex.raw('select * from consumer_held')).rows).toEqual([]);
+});
+
 test('an early event waits for its gap, is reported, and goes on behind what fills it', async () => {
   const consumer = open();
   const [late, other] = [newOrderId(), newOrderId()];

@@ -1,6 +1,6 @@
-import type { OrderEvent } from '@ballast/contracts';
+import { type OrderEvent, SNAPSHOT } from '@ballast/contracts';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readGenerations } from '../src/consumer/generations.ts';
 import { NOTHING_YET, orderKey, type Plan, type Position, planDelivery } from '../src/consumer/next-in-order.ts';
 import { newOrderId, orderEvent } from './support/events.ts';
@@ -92,6 +92,50 @@ test('nothing passes a parked order', () => {
 });
 
 /** The last event of generation 1 that a restore kept, and the first one of the next generation. */
+describe('a snapshot', () => {
+  const snapshotOf = (order: string, version: number, generation = 1) =>
+    orderEvent(order, version, { generation, type: SNAPSHOT });
+  const at = (event: OrderEvent, generation: number, version: number, waitsFor: Position['waitsFor'] = null) =>
+    new Map([[orderKey(event), { generation, version, waitsFor }]]);
+
+  test.each([0, 2, 4])('is next for an order that has got to %i, whatever is missing before it', (version) => {
+    const event = snapshotOf(newOrderId(), 5);
+    const plan = planned([event], version === 0 ? new Map() : at(event, 1, version));
+    expect(plan).toMatchObject({ next: [event], early: [], forks: [], moves: [{ generation: 1, version: 5 }] });
+  });
+
+  test.each([5, 6])('is a repeat for an order that has got to %i', (version) => {
+    const event = snapshotOf(newOrderId(), 5);
+    expect(planned([event], at(event, 1, version))).toMatchObject({ next: [], repeated: [event] });
+  });
+
+  test('takes what is held before it away, and what is held after it goes on', () => {
+    const order = newOrderId();
+    const event = snapshotOf(order, 5);
+    const [third, fifth, sixth] = [orderEvent(order, 3), orderEvent(order, 5), orderEvent(order, 6)];
+    for (const delivered of [
+      [third, fifth, sixth, event],
+      [event, sixth, fifth, third],
+    ]) {
+      const plan = planned(delivered, at(event, 1, 1, 'gap'));
+      expect(plan).toMatchObject({ next: [event, sixth], early: [] });
+      expect(new Set(plan.repeated)).toEqual(new Set([third, fifth]));
+    }
+  });
+
+  test('of a newer generation replaces everything that was applied', () => {
+    const event = snapshotOf(newOrderId(), 5, 2);
+    const plan = planned([event], at(event, 1, 3));
+    expect(plan).toMatchObject({ next: [event], forks: [{ generation: 2, from_version: 1, to_version: 3 }] });
+    expect(planned([event], at(event, 3, 3))).toMatchObject({ next: [], repeated: [event] });
+  });
+
+  test('waits behind a parked event as everything does', () => {
+    const event = snapshotOf(newOrderId(), 5);
+    expect(planned([event], at(event, 1, 3, 'parked'))).toMatchObject({ next: [], early: [event] });
+  });
+});
+
 function restoredBefore(version: number): [OrderEvent, OrderEvent] {
   const order = newOrderId();
   return [orderEvent(order, version - 1), orderEvent(order, version, { generation: 2 })];

@@ -11,7 +11,10 @@
 //   that generation's first (generations.ts)      with the one before it
 //   replaced by a newer generation's            → repeat, also while that one is held
 //   any, the order is parked                    → early: held behind the parked event
-import type { OrderEvent } from '@ballast/contracts';
+//
+// A snapshot stands for all versions up to its own: it is next, whatever is missing before it. One of a newer generation
+// replaces everything applied: nobody knows any more where in the order that generation began.
+import { type OrderEvent, SNAPSHOT } from '@ballast/contracts';
 import type { Generations } from './generations.ts';
 
 /** Where an event stands among all of its order, and how far an order has got. */
@@ -83,11 +86,15 @@ export function planDelivery(
       repeated.push(event);
       return true;
     }
-    if (before.waitsFor === 'parked' || event.version > last.version + 1) return false;
-    if (event.generation > last.generation && !generations.mayFollow(event, last)) return false;
-    if (event.version <= last.version) {
-      const { source, merchant_id, order_id, generation, version } = event;
-      forks.push({ source, merchant_id, order_id, generation, from_version: version, to_version: last.version });
+    if (before.waitsFor === 'parked') return false;
+    const replacesFrom = event.type === SNAPSHOT ? 1 : event.version;
+    if (event.type !== SNAPSHOT) {
+      if (event.version > last.version + 1) return false;
+      if (event.generation > last.generation && !generations.mayFollow(event, last)) return false;
+    }
+    if (event.generation > last.generation && replacesFrom <= last.version) {
+      const { source, merchant_id, order_id, generation } = event;
+      forks.push({ source, merchant_id, order_id, generation, from_version: replacesFrom, to_version: last.version });
     }
     next.push(event);
     samples.set(key, event);
