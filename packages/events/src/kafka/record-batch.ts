@@ -1,4 +1,4 @@
-// A record batch (format 2, the only one brokers store): encoded once into one buffer of the right size. Sending it again
+// A record batch (format 2, the only one brokers store): encoded once, in one pass. Sending it again
 // sends these bytes again, and its sequence numbers let the broker see that it has them.
 import { crc32c } from './crc32c.ts';
 import type { OutgoingRecord } from './record.ts';
@@ -13,12 +13,16 @@ const HEADER_BYTES = 61;
 const CRC_AT = 17;
 const CRC_COVERS_FROM = 21;
 const MAGIC = 2;
+/** A record's own fields, and the lengths of its key and value. */
+const MOST_AROUND_BYTES = 32;
+const MOST_SHORT = 128;
 
 /** `sequence` counts the records of this producer in this partition. */
 export function encodeBatch(records: readonly OutgoingRecord[], producer: ProducerIdentity, sequence: number): Buffer {
-  const sizes = records.map(bodySize);
-  const total = sizes.reduce((sum, size) => sum + varintSize(size) + size, HEADER_BYTES);
-  const batch = Buffer.allocUnsafe(total);
+  const room = Buffer.allocUnsafe(records.reduce((sum, record) => sum + most(record), HEADER_BYTES));
+  let total = HEADER_BYTES;
+  for (const [index, record] of records.entries()) total = writeRecord(room, total, record, index);
+  const batch = room.subarray(0, total);
   const now = BigInt(Date.now());
   batch.writeBigInt64BE(0n, 0); // base offset: the broker's to give
   batch.writeInt32BE(total - 12, 8); // everything after this field
@@ -32,45 +36,62 @@ export function encodeBatch(records: readonly OutgoingRecord[], producer: Produc
   batch.writeInt16BE(producer.epoch, 51);
   batch.writeInt32BE(sequence, 53);
   batch.writeInt32BE(records.length, 57);
-  let at = HEADER_BYTES;
-  for (const [index, record] of records.entries()) at = writeRecord(batch, at, record, index, sizes[index] as number);
   batch.writeUInt32BE(crc32c(batch, CRC_COVERS_FROM), CRC_AT);
   return batch;
 }
 
-function bodySize({ key, value, headers }: OutgoingRecord, index: number): number {
-  let size = 2 + varintSize(index); // attributes and time difference, both zero
-  size += key === null ? 1 : sized(Buffer.byteLength(key));
-  size += sized(typeof value === 'string' ? Buffer.byteLength(value) : value.length);
-  size += varintSize(headers.length);
-  for (const [name, text] of headers) size += sized(Buffer.byteLength(name)) + sized(Buffer.byteLength(text));
-  return size;
+/** What a record needs at most: a unit of text is three bytes at most, a length before something five. */
+function most({ key, value, headers }: OutgoingRecord): number {
+  let units = key?.length ?? 0;
+  for (const [name, text] of headers) units += name.length + text.length;
+  const valueBytes = typeof value === 'string' ? 3 * value.length : value.length;
+  return 3 * units + valueBytes + 10 * headers.length + MOST_AROUND_BYTES;
 }
 
-function writeRecord(batch: Buffer, start: number, record: OutgoingRecord, index: number, size: number): number {
-  const { key, value, headers } = record;
-  let at = writeVarint(batch, start, size);
-  batch[at++] = 0;
-  batch[at++] = 0;
-  at = writeVarint(batch, at, index);
-  at = key === null ? writeVarint(batch, at, -1) : writeText(batch, at, key);
-  if (typeof value === 'string') at = writeText(batch, at, value);
+/** The body first, as if its length took two bytes, which is nearly always so; then the length. */
+function writeRecord(room: Buffer, start: number, record: OutgoingRecord, index: number): number {
+  const guessed = start + 2;
+  const end = writeBody(room, guessed, record, index);
+  const size = end - guessed;
+  const from = start + varintSize(size);
+  if (from !== guessed) room.copyWithin(from, guessed, end);
+  writeVarint(room, start, size);
+  return from + size;
+}
+
+function writeBody(room: Buffer, start: number, { key, value, headers }: OutgoingRecord, index: number): number {
+  let at = start;
+  room[at++] = 0; // attributes
+  room[at++] = 0; // time difference
+  at = writeVarint(room, at, index);
+  at = key === null ? writeVarint(room, at, -1) : writeText(room, at, key);
+  if (typeof value === 'string') at = writeText(room, at, value);
   else {
-    at = writeVarint(batch, at, value.length);
-    at += value.copy(batch, at);
+    at = writeVarint(room, at, value.length);
+    room.set(value, at);
+    at += value.length;
   }
-  at = writeVarint(batch, at, headers.length);
-  for (const [name, text] of headers) at = writeText(batch, writeText(batch, at, name), text);
+  at = writeVarint(room, at, headers.length);
+  for (const [name, text] of headers) at = writeText(room, writeText(room, at, name), text);
   return at;
 }
 
-function writeText(batch: Buffer, start: number, text: string): number {
-  const at = writeVarint(batch, start, Buffer.byteLength(text));
-  return at + batch.write(text, at);
+/** Names and ids are short and ASCII: written here they cost a third of what a call into Node does. */
+function writeText(room: Buffer, start: number, text: string): number {
+  const length = text.length;
+  if (length > MOST_SHORT) return writeAnyText(room, start, text);
+  let at = writeVarint(room, start, length);
+  for (let i = 0; i < length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit > 0x7f) return writeAnyText(room, start, text);
+    room[at++] = unit;
+  }
+  return at;
 }
 
-function sized(bytes: number): number {
-  return varintSize(bytes) + bytes;
+function writeAnyText(room: Buffer, start: number, text: string): number {
+  const at = writeVarint(room, start, Buffer.byteLength(text));
+  return at + room.write(text, at);
 }
 
 /** Zigzag: 0, -1, 1, -2 … become 0, 1, 2, 3 …, seven bits a byte. */
@@ -84,13 +105,13 @@ function varintSize(value: number): number {
   return bytes;
 }
 
-function writeVarint(batch: Buffer, start: number, value: number): number {
+function writeVarint(room: Buffer, start: number, value: number): number {
   let rest = ((value << 1) ^ (value >> 31)) >>> 0;
   let at = start;
   while (rest > 0x7f) {
-    batch[at++] = (rest & 0x7f) | 0x80;
+    room[at++] = (rest & 0x7f) | 0x80;
     rest >>>= 7;
   }
-  batch[at++] = rest;
+  room[at++] = rest;
   return at;
 }
