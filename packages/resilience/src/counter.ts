@@ -45,6 +45,12 @@ export function createCounter(calls: number, windowMs: number): Meter {
       next = (next - 1 + times.length) % times.length;
       times[next] = Number.NEGATIVE_INFINITY;
     },
+    left: (now, factor) => {
+      const allowed = Math.floor(calls * Math.min(1, factor) + ROUNDING_MS);
+      let taken = 0;
+      while (taken < allowed && nthLast(taken + 1) > now - windowMs) taken++;
+      return allowed - taken;
+    },
     isIdle: (now) => nthLast(1) <= now - windowMs,
   };
 }

@@ -23,6 +23,11 @@ export function createLeakyBucket(perSecond: number, maxWaiting: number): Meter 
     giveBack: (factor) => {
       if (factor >= LEAST_FACTOR) nextTurn -= 1_000 / (perSecond * factor);
     },
+    left: (now, factor) => {
+      if (factor < LEAST_FACTOR) return 0;
+      const interval = 1_000 / (perSecond * factor);
+      return Math.max(0, Math.floor(1 + maxWaiting - Math.max(0, nextTurn - now) / interval + ROUNDING_MS));
+    },
     isIdle: (now) => nextTurn <= now,
   };
 }

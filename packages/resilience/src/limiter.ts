@@ -14,6 +14,8 @@ export interface Limiter {
   measure(now: number, deadline: number): number;
   /** The ms a refused caller would be told, 0: it would not be refused. Takes nothing. */
   peek(now: number, deadline: number): number;
+  /** Calls that could leave or wait for their turn, now. */
+  left(now: number): number;
   readonly rules: RateRules;
   setRules(rules: RateRules): void;
   /** This process's part of the cluster's numbers, 0 to 1; used where the rules' scope is `cluster`. */
@@ -49,6 +51,7 @@ export function createLimiter(initial: RateRules, clock: () => number): Limiter 
       if (pacer !== null) return pacer.hasRoom() ? 0 : PACER_FULL_RETRY_MS;
       return refusedMs(meter.peek(now, factorAt(now), deadline - now));
     },
+    left: (now) => pacer?.left ?? meter.left(now, factorAt(now)),
     setRules: (next) => {
       const sameLimit = isDeepStrictEqual(rules.limit, next.limit);
       rules = next;

@@ -11,6 +11,8 @@ export interface Meter {
   peek(now: number, factor: number, patienceMs: number): number;
   /** Gives one back: the call was refused later on and never left. */
   giveBack(factor: number): void;
+  /** How many calls could be taken at once, now. */
+  left(now: number, factor: number): number;
   /** It remembers nothing any more: a new one would answer the same. */
   isIdle(now: number): boolean;
 }

@@ -6,6 +6,8 @@ import { LEAST_FACTOR } from './meter.ts';
 
 export interface Pacer {
   readonly waiting: number;
+  /** Places in the line. */
+  readonly left: number;
   /** False: no place in the line. The promise: true at the caller's turn, false when its deadline came first. */
   turn(deadline: number, now: number, factor: number): false | Promise<boolean>;
   hasRoom(): boolean;
@@ -65,6 +67,9 @@ export function createPacer(perSecond: number, maxWaiting: number, clock: () => 
   return {
     get waiting() {
       return line.length;
+    },
+    get left() {
+      return Math.max(0, maxWaiting - line.length);
     },
     hasRoom: () => line.length < maxWaiting,
     turn: (deadline, now, factor) => {

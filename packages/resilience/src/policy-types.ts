@@ -84,6 +84,8 @@ export interface PolicySnapshot {
   readonly latency: Quantiles | null;
   readonly timeoutMs: number;
   readonly share: number;
+  /** Null: no rate limit is in force. */
+  readonly rateTokens: number | null;
   readonly retryTokens: number;
   readonly rulesVersion: number;
   readonly shadow: ShadowCounts | null;

@@ -184,7 +184,7 @@ function setShare(layers: Layers, share: number): void {
 }
 
 function snapshotOf(layers: Layers, { channel, operation }: PolicyOptions): PolicySnapshot {
-  const { breaker, bulkhead, drill, now, operator, retryBudget, rules, shadow, share, timeout } = layers;
+  const { breaker, bulkhead, drill, limiter, now, operator, retryBudget, rules, shadow, share, timeout } = layers;
   const at = now();
   return {
     channel,
@@ -200,6 +200,7 @@ function snapshotOf(layers: Layers, { channel, operation }: PolicyOptions): Poli
     latency: timeout.quantiles(at),
     timeoutMs: timeout.at(at),
     share,
+    rateTokens: rules.rate.mode === 'off' ? null : limiter.left(at),
     retryTokens: retryBudget.tokens,
     rulesVersion: rules.version,
     shadow: shadow?.counts ?? null,

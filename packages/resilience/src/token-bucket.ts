@@ -22,6 +22,12 @@ export function createTokenBucket(perSecond: number, burst: number): Meter {
     giveBack: (factor) => {
       if (factor >= LEAST_FACTOR) full -= 1_000 / (perSecond * factor);
     },
+    left: (now, factor) => {
+      if (factor < LEAST_FACTOR) return 0;
+      const interval = 1_000 / (perSecond * factor);
+      const most = Math.max(1, burst * factor);
+      return Math.max(0, Math.floor(most - Math.max(0, full - now) / interval + ROUNDING_MS));
+    },
     isIdle: (now) => full <= now,
   };
 }

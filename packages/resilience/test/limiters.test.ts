@@ -38,6 +38,24 @@ function worstExcess(left: readonly number[], allowed: (lengthMs: number) => num
 
 const ROUNDING = 1e-3;
 
+test('what is left is what can be taken at once, in every limiter, whatever was taken before', () => {
+  fc.assert(
+    fc.property(arrivals, fc.double({ min: 0, max: 1, noNaN: true }), (gaps, factor) => {
+      for (const meter of [createTokenBucket(50, 20), createLeakyBucket(50, 20), createCounter(20, 400)]) {
+        let now = 0;
+        for (const gap of gaps) {
+          now += gap;
+          meter.take(now, factor, Number.POSITIVE_INFINITY);
+        }
+        const left = meter.left(now, factor);
+        let taken = 0;
+        while (taken <= left && meter.take(now, factor, Number.POSITIVE_INFINITY) >= 0) taken++;
+        expect(taken).toBe(left);
+      }
+    }),
+  );
+});
+
 describe('no window of any length holds more than', () => {
   test('burst + rate x length in a token bucket, while its share moves', () => {
     fc.assert(

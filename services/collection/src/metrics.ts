@@ -1,5 +1,6 @@
 // What collection measures (names: interfaces.md, "Metrics and logs").
 import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
+import type { Override } from '@ballast/contracts';
 import { onTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
 import { type Alarms, createMetrics } from '@ballast/telemetry';
@@ -23,11 +24,6 @@ export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
   const callDuration = metrics.duration('ballast_channel_request_duration_seconds', 'From admission to the end.', [
     'channel',
     'operation',
-  ]);
-  const state = metrics.gauge('ballast_channel_state', 'One series per state; 1 for the present one.', [
-    'channel',
-    'operation',
-    'state',
   ]);
   const oddAnswers = metrics.counter('ballast_odd_answers_total', "Late, strangers' and contradicting answers.", [
     'channel',
@@ -59,17 +55,7 @@ export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
     ...metrics,
 
     channelEvent(channel: string, operation: string, event: PolicyEvent): void {
-      switch (event.kind) {
-        case 'state':
-          for (const name of ['closed', 'open', 'half_open'])
-            state.set({ channel, operation, state: name }, name === event.state ? 1 : 0);
-          return;
-        case 'ended':
-          callDuration.observe({ channel, operation }, event.durationMs / 1_000);
-          return;
-        default:
-          return;
-      }
+      if (event.kind === 'ended') callDuration.observe({ channel, operation }, event.durationMs / 1_000);
     },
 
     /** How one call of a channel ended, in the five words of the dashboards; `reason` says more. */
@@ -89,6 +75,12 @@ export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
       oddAnswers.inc({ channel, kind });
       const message = `${channel} gave an answer that stands for no order of ours as it is: ${kind}`;
       alarms.raise({ name: 'odd_answer', severity: 'warning', subject: `${channel} ${kind}`, message });
+    },
+
+    /** Somebody did alone, or without the role for it, what takes more (packages/control, who-may.ts). */
+    glassBroken({ channel, setting, author, reason }: Override): void {
+      const message = `${author} broke the glass: ${setting.kind} on ${channel} (${reason})`;
+      alarms.raise({ name: 'break_glass', severity: 'critical', subject: `${channel} ${setting.kind}`, message });
     },
 
     /** Gauges that are read when somebody looks. */

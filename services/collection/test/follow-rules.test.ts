@@ -14,7 +14,7 @@ import {
 import { migrate, openDatabase } from '@ballast/database';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
 import { defaultRules } from '@ballast/resilience';
-import { createLogger, createMetrics, openAlarms } from '@ballast/telemetry';
+import { type Alarm, createLogger } from '@ballast/telemetry';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { followRules } from '../src/channels/follow-rules.ts';
 import { openChannels, type PolicyListener } from '../src/channels/open-channels.ts';
@@ -32,7 +32,8 @@ const control = await freshDatabase('follow_rules_control');
 const knex = openDatabase({ url: orders.url, applicationName: 'test', poolMax: 4 });
 const store = openControlStore({ url: control.url });
 const listeners: PolicyListener[] = [];
-const alarms = openAlarms({ service: 'collection', instance: 'test', logger });
+const raised: Alarm[] = [];
+const alarms = { raise: (alarm: Alarm) => void raised.push(alarm) };
 const collectionMetrics = createCollectionMetrics(alarms);
 const channels = openChannels({ entries, logger, alarms, metrics: collectionMetrics, listeners });
 const wayIn = openWayIn(logger, collectionMetrics, { add: (opened: unknown) => opened as never });
@@ -62,7 +63,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-function start(url: string | undefined, metrics = createMetrics('test')): Promise<ControlFollower> {
+function start(url: string | undefined, metrics = createCollectionMetrics(alarms)): Promise<ControlFollower> {
   const stateDir = mkdtempSync(join(directory, 'state-'));
   return followRules({
     url,
@@ -184,7 +185,7 @@ test('with neither control database nor disk, the order database’s copy holds'
 });
 
 test('overrides in force, the version and its source are metrics', async () => {
-  const metrics = createMetrics('test');
+  const metrics = createCollectionMetrics(alarms);
   await follower.close();
   follower = await start(control.url, metrics);
   const setting = { kind: 'metrics_only' } as const;
@@ -193,9 +194,43 @@ test('overrides in force, the version and its source are metrics', async () => {
     await seeing('bank_b'),
   );
   const text = await metrics.registry.metrics();
-  expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="pay",service="test"} 1');
-  expect(text).toContain('ballast_channel_override_active{channel="bank_b",operation="reversal",service="test"} 0');
-  expect(text).toContain(`ballast_control_version{source="control",service="test"} ${version}`);
+  const series = (name: string, labels: string) => `ballast_${name}{${labels},service="collection"}`;
+  const bankB = 'channel="bank_b",operation="pay"';
+  expect(text).toContain(`${series('channel_override_active', bankB)} 1`);
+  expect(text).toContain(`${series('channel_override_active', 'channel="bank_b",operation="reversal"')} 0`);
+  expect(text).toContain(`${series('control_version', 'source="control"')} ${version}`);
+  const [row] = await store.overrides('bank_b', 1);
+  const expires = new Date(String(row?.['expires_at'])).getTime() / 1_000;
+  const told = `${series('channel_override_expires_timestamp_seconds', `${bankB},kind="metrics_only",break_glass="false"`)} `;
+  expect(Math.abs(Number(text.split(told)[1]?.split('\n')[0]) - expires)).toBeLessThan(1);
+});
+
+test('a channel that nobody has used yet shows its state, its limits and what is left of them', async () => {
+  const text = await collectionMetrics.registry.metrics();
+  const value = (name: string, labels: string) =>
+    new RegExp(`^ballast_channel_${name}\\{${labels},service="collection"\\} (.*)$`, 'm').exec(text)?.[1];
+  const of = 'channel="bank_a",operation="inquiry"';
+  const states = ['closed', 'open', 'half_open', 'recovering'];
+  expect(states.map((state) => value('state', `${of},state="${state}"`))).toEqual(['1', '0', '0', '0']);
+  expect(value('in_flight', of)).toBe('0');
+  expect(value('in_flight_limit', of)).toBe('256');
+  expect(value('waiting', of)).toBe('0');
+  expect(value('waiting_limit', of)).toBe('1024');
+  expect(value('retry_tokens', of)).toBe('5');
+  expect(Number(value('timeout_seconds', of))).toBeGreaterThan(0);
+});
+
+test('a broken glass is a critical alarm of every process that applies it, once', async () => {
+  const change = { ...(await seeing()), breakGlass: true, reason: 'nobody else is awake' };
+  const setting = { kind: 'forced_closed' } as const;
+  await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting }, change);
+  await store.nudge('bank_a', 'probe_now', await seeing()); // another version with the same override in it
+  const loud = raised.filter(({ name, subject }) => name === 'break_glass' && subject === 'bank_a forced_closed');
+  expect(loud.filter(({ message }) => message.includes('nobody else is awake'))).toMatchObject([
+    { severity: 'critical', message: expect.stringContaining('ops broke the glass') },
+  ]);
+  for (const row of await store.overrides('bank_a', 1))
+    await store.endOverride('bank_a', `${row['id']}`, await seeing());
 });
 
 test('a limit per terminal holds for each terminal by itself, and goes when it is switched off', async () => {

@@ -14,9 +14,10 @@ import {
   LONGEST_DRILL_MS,
   type PolicyRules,
 } from '@ballast/resilience';
-import type { Logger, Metrics } from '@ballast/telemetry';
+import type { Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { WayIn } from '../http/way-in.ts';
+import type { CollectionMetrics } from '../metrics.ts';
 import { keepControlCopy, lastControlCopy } from './control-copy.sql.ts';
 import type { PolicyListener } from './open-channels.ts';
 
@@ -34,22 +35,34 @@ export interface FollowRulesOptions {
   /** Takes the limiters of requests that come in. */
   readonly wayIn: Pick<WayIn, 'apply'>;
   readonly logger: Logger;
-  readonly metrics: Pick<Metrics, 'gauge'>;
+  readonly metrics: Pick<CollectionMetrics, 'gauge' | 'glassBroken'>;
 }
 
 /** Resolves when what was kept is in force on every channel; then follows until closed. */
 export async function followRules(options: FollowRulesOptions): Promise<ControlFollower> {
   const { channels, entries, knex, logger } = options;
   const policies = entries.flatMap((entry) => policiesOf(entry, channels));
+  const toldOf = new Set<string>();
   let nudgedUpTo: number | null = null;
 
   function onChange(state: ControlState): void {
     const plans = policies.map((policy) => ({ policy, plan: planOf(policy, state) }));
     for (const { policy, plan } of plans) policy.apply(plan);
     options.wayIn.apply(state);
+    tellOfBrokenGlass(state);
     // A process that has just started has nothing to be nudged out of.
     for (const nudge of state.nudges) if (nudgedUpTo !== null && nudge.version > nudgedUpTo) nudgeAll(nudge);
     if (state.source === 'control') nudgedUpTo = Math.max(nudgedUpTo ?? 0, state.version);
+  }
+
+  /** Each once; after a restart once more, rather than never. */
+  function tellOfBrokenGlass({ overrides }: ControlState): void {
+    for (const override of overrides) {
+      if (!override.break_glass || toldOf.has(override.id)) continue;
+      toldOf.add(override.id);
+      options.metrics.glassBroken(override);
+    }
+    for (const id of toldOf) if (!overrides.some((override) => override.id === id)) toldOf.delete(id);
   }
 
   function nudgeAll({ channel, action }: ControlState['nudges'][number]): void {
@@ -66,6 +79,10 @@ export async function followRules(options: FollowRulesOptions): Promise<ControlF
     log: logger,
     onChange,
     leases: (target) => target.startsWith('limiter:') || policies.some((policy) => policy.target === target),
+    healthyChannels: () =>
+      policies
+        .filter(({ operation, policy }) => operation === 'pay' && policy.snapshot().state !== 'open')
+        .map(({ channel }) => channel),
     persist: (copy) => keepControlCopy(knex, copy),
     loadPersisted: () => lastControlCopy(knex),
   });
@@ -231,21 +248,35 @@ function reportOf({ id, endedBy, why, passed, fault: _fault, ...seen }: DrillRep
 }
 
 function watch(
-  metrics: Pick<Metrics, 'gauge'>,
+  metrics: Pick<CollectionMetrics, 'gauge'>,
   policies: readonly FollowedPolicy[],
   { state, status }: ControlFollower,
 ): void {
-  metrics.gauge('ballast_channel_override_active', '1 while an override holds.', ['channel', 'operation'], function () {
+  const labels = ['channel', 'operation'] as const;
+  const classes = ['gate', 'limit'] as const;
+  metrics.gauge('ballast_channel_override_active', '1 while an override holds.', labels, function () {
     const { overrides } = state();
     for (const { channel, operation } of policies) {
-      const of = { channel, operation };
-      const active = [
-        decidingOverride(overrides, { ...of, class: 'gate' }),
-        decidingOverride(overrides, { ...of, class: 'limit' }),
-      ];
-      this.set(of, active.some((override) => override !== null) ? 1 : 0);
+      const active = classes.some((of) => decidingOverride(overrides, { channel, operation, class: of }) !== null);
+      this.set({ channel, operation }, active ? 1 : 0);
     }
   });
+  metrics.gauge(
+    'ballast_channel_override_expires_timestamp_seconds',
+    'When the override in force ends by itself, by the control database.',
+    [...labels, 'kind', 'break_glass'],
+    function () {
+      this.reset();
+      const { overrides } = state();
+      for (const { channel, operation } of policies)
+        for (const of of classes) {
+          const override = decidingOverride(overrides, { channel, operation, class: of });
+          if (override === null) continue;
+          const { setting, break_glass, expires_at } = override;
+          this.set({ channel, operation, kind: setting.kind, break_glass: String(break_glass) }, expires_at / 1_000);
+        }
+    },
+  );
   metrics.gauge('ballast_control_connected', '1 while the control database answers.', [], function () {
     this.set(status().connected ? 1 : 0);
   });

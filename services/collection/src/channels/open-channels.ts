@@ -4,6 +4,7 @@ import { refuseInTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
 import type { Alarms, Logger } from '@ballast/telemetry';
 import type { CollectionMetrics } from '../metrics.ts';
+import { watchChannels } from './channel-metrics.ts';
 
 export type PolicyListener = (channel: string, operation: Operation, event: PolicyEvent) => void;
 
@@ -23,7 +24,9 @@ export function openChannels({
   metrics,
   listeners = [],
 }: OpenChannelsOptions): Map<string, HttpChannel> {
-  return new Map(entries.map((entry) => [entry.name, openOne(entry)]));
+  const channels = new Map(entries.map((entry) => [entry.name, openOne(entry)]));
+  watchChannels(metrics, channels.values());
+  return channels;
 
   function openOne(entry: ChannelEntry): HttpChannel {
     const channel = openHttpChannel({
