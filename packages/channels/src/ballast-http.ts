@@ -103,7 +103,7 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
     read: (reply: Exchange) => Read<T>,
   ): Promise<T | Extract<ChargeOutcome, { kind: 'in_doubt' | 'not_sent' }>> {
     options.beforeCall?.(`${options.name} ${operation}`);
-    const { deadline, consumer } = callOptions;
+    const { deadline, consumer, reservation } = callOptions;
     let started = false;
     const result = await policies[operation].run(
       async (context) => {
@@ -116,7 +116,7 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
         if (healthy) return { kind: 'success', value: outcome };
         return { kind: outcome.kind === 'not_sent' ? 'not_sent' : 'technical', value: outcome };
       },
-      { deadline, consumer, coloured: !options.livemode },
+      { deadline, consumer, coloured: !options.livemode, ...(reservation === undefined ? {} : { reservation }) },
     );
     switch (result.kind) {
       case 'answered':
@@ -194,11 +194,11 @@ export function openHttpChannel(options: HttpChannelOptions): HttpChannel {
     setGate: (gate) => {
       for (const policy of Object.values(policies)) policy.setGate(gate);
     },
-    wouldRefuse: (_operation, consumer) => {
-      const refusal = policies.pay.wouldRefuse(consumer);
-      return refusal === null
-        ? null
-        : { reason: refusal.rule, detail: refusal.reason, retryAfterSeconds: secondsOf(refusal) };
+    reserve: (_operation, consumer) => {
+      const reserved = policies.pay.reserve(consumer);
+      return 'rule' in reserved
+        ? { reason: reserved.rule, detail: reserved.reason, retryAfterSeconds: secondsOf(reserved) }
+        : reserved;
     },
     pay: async (charge, callOptions) => {
       refuseOtherMode(charge);

@@ -1,5 +1,6 @@
 // One interface for every bank. An adapter speaks the bank's protocol; it never decides what an unclear answer means
 // for the order: whatever is not a clear, matching answer is `in_doubt`, with the evidence.
+import type { Reservation } from '@ballast/resilience';
 
 /** What identifies a charge at the bank: our own reference, unique by construction, committed before any byte leaves. */
 export interface ChargeIdentity {
@@ -77,6 +78,8 @@ export interface CallOptions {
   readonly traceparent: string | null;
   /** Who uses the quota: the merchant's id. */
   readonly consumer: string;
+  /** What `reserve` gave. */
+  readonly reservation?: Reservation;
 }
 
 /** A whole answer to a call that was abandoned before: it is never dropped. */
@@ -88,7 +91,7 @@ export interface LateAnswer {
   readonly outcome: ChargeOutcome | InquiryOutcome | ReversalOutcome;
 }
 
-/** Why a call would be refused right now, without taking anything. */
+/** Why a call would be refused right now. */
 export interface ChannelRefusal {
   readonly reason: string;
   readonly detail: string;
@@ -101,8 +104,8 @@ export interface BankChannel {
   readonly horizonMs: number;
   /** True where the bank keeps a reversal of something it never saw and refuses the late original. */
   readonly keepsEarlyReversals: boolean;
-  /** Looked at before commit 1: a refusal here stores nothing and uses up no key. */
-  wouldRefuse(operation: 'pay', consumer: string): ChannelRefusal | null;
+  /** Before commit 1: a refusal here stores nothing and uses up no key. A reservation is for `pay`, or to be given back. */
+  reserve(operation: 'pay', consumer: string): ChannelRefusal | Reservation;
   pay(charge: Charge, options: CallOptions): Promise<ChargeOutcome>;
   inquire(identity: ChargeIdentity, options: CallOptions): Promise<InquiryOutcome>;
   /** `repeat` sets the bank's repeat mark; the original data stay the same on every try. */

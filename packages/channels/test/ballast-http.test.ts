@@ -175,7 +175,7 @@ describe('a charge', () => {
 
   test('refused by the gate is not sent, says so, and counts as our refusal', async () => {
     channel.policies.pay.setGate({ mode: 'forced_open', reason: 'test' });
-    expect(channel.wouldRefuse('pay', 'm')).toMatchObject({ reason: 'gate' });
+    expect(channel.reserve('pay', 'm')).toMatchObject({ reason: 'gate' });
     expect(await channel.pay(chargeOf(), within())).toMatchObject({
       kind: 'not_sent',
       reason: 'refused_gate',

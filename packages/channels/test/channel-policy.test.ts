@@ -84,7 +84,7 @@ describe('an operator', () => {
       await channel.pay(charge, within());
       channel.setGate({ mode, reason: 'fraud at the bank' });
       const next = chargeOf();
-      expect(channel.wouldRefuse('pay', 'mer_1')).toMatchObject({
+      expect(channel.reserve('pay', 'mer_1')).toMatchObject({
         reason: 'gate',
         detail: `${mode}: fraud at the bank`,
       });
@@ -119,7 +119,7 @@ describe('an operator', () => {
     channel.policies.pay.applyRules({ ...rules, version: 2, rate });
     const charge = chargeOf();
     expect(await channel.pay(charge, within())).toMatchObject({ kind: 'approved' });
-    expect(channel.wouldRefuse('pay', 'mer_1')).toMatchObject({ reason: 'rate' });
+    expect(channel.reserve('pay', 'mer_1')).toMatchObject({ reason: 'rate' });
     expect(await channel.pay(chargeOf(), within())).toMatchObject({ kind: 'not_sent', reason: 'refused_rate' });
     expect(await channel.inquire(charge, within())).toMatchObject({ kind: 'approved' });
   });
@@ -128,7 +128,7 @@ describe('an operator', () => {
     const { channel } = channelOf(well, { quota: { mode: 'enforce', scope: 'instance', perSecond: 0.001, burst: 1 } });
     const pay = (consumer: string) => channel.pay(chargeOf(), within(5_000, consumer));
     expect(await pay('mer_1')).toMatchObject({ kind: 'approved' });
-    expect(channel.wouldRefuse('pay', 'mer_1')).toMatchObject({ reason: 'quota' });
+    expect(channel.reserve('pay', 'mer_1')).toMatchObject({ reason: 'quota' });
     expect(await pay('mer_1')).toMatchObject({ kind: 'not_sent', reason: 'refused_quota' });
     expect(await pay('mer_2')).toMatchObject({ kind: 'approved' });
   });

@@ -45,6 +45,8 @@ export interface Breaker {
   cancel(permit: Permit): void;
   /** The same answer as `permit` without taking anything; 0: a permit would be given. */
   peek(now: number): number;
+  /** Whether a report on it would still count. */
+  isCurrent(permit: Permit, now: number): boolean;
   counts(now: number): WindowCounts;
   /** An operator's "probe now" and "close now" (which still ramps up). */
   probeNow(now: number): void;
@@ -190,6 +192,7 @@ export function createBreaker(options: BreakerOptions): Breaker {
     permit,
     report,
     peek,
+    isCurrent: (of, now) => of.generation === generation && of.leaseUntil > now,
     cancel: (of) => {
       if (of.generation !== generation) return;
       if (state.name === 'half_open') state.leases.delete(of);

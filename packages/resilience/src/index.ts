@@ -21,6 +21,7 @@ export type {
   PolicyOptions,
   PolicyResult,
   PolicySnapshot,
+  Reservation,
   RunOptions,
 } from './policy-types.ts';
 export type { Refusal, RefusalRule } from './refusal.ts';

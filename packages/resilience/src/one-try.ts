@@ -16,18 +16,18 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
   let warnedAt = Number.NEGATIVE_INFINITY;
 
   /** Null: whatever the breaker thinks, it does not hold now. A number: refused, for so many ms. */
-  function askPermit(at: number): Permit | null | number {
+  function askPermit(at: number, { reservation }: RunOptions): Permit | null | number {
     switch (operator.gate.mode) {
       case 'forced_closed':
         return null;
       case 'metrics_only': {
-        const permit = breaker.permit(at);
+        const permit = reservation?.take(at) ?? breaker.permit(at);
         if (typeof permit !== 'number') return permit;
         tell({ kind: 'would_refuse', refusal: refusedByBreaker(layers, permit) });
         return null;
       }
       default:
-        return breaker.permit(at);
+        return reservation?.take(at) ?? breaker.permit(at);
     }
   }
 
@@ -42,7 +42,7 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
 
   function tryOnce<T>(call: Call<T>, run: RunOptions): Tried<T> {
     const at = now();
-    const permit = askPermit(at);
+    const permit = askPermit(at, run);
     if (typeof permit === 'number') return refusedByBreaker(layers, permit);
     const slot = bulkhead.enter(run.deadline, at);
     if (slot === true) return takeToken(call, run, permit, at);

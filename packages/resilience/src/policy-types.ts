@@ -1,6 +1,6 @@
 // What a channel's policy is from outside: its options, results, events and what it shows of itself.
 import type { AttemptOutcome, Call } from './attempt.ts';
-import type { BreakerState } from './breaker.ts';
+import type { BreakerState, Permit } from './breaker.ts';
 import type { DrillPlan, DrillReport } from './drill.ts';
 import type { Gate } from './gate.ts';
 import type { Refusal } from './refusal.ts';
@@ -61,11 +61,21 @@ export interface PolicyOptions {
   readonly random?: () => number;
 }
 
+/** A place in the breaker, kept for a call that has something to do first. Whoever made no call gives it back. */
+export interface Reservation {
+  /** Null: used or given back already, there was none to take, or the breaker has moved on meanwhile. */
+  take(now: number): Permit | null;
+  /** Nothing, where it was used. */
+  giveBack(): void;
+}
+
 export interface RunOptions {
   /** Monotonic ms at which the caller stops waiting: the end of everything, retries and pauses included. */
   readonly deadline: number;
   /** Who uses the quota; absent: nobody's is used. */
   readonly consumer?: string;
+  /** Of this policy; used by the first try. */
+  readonly reservation?: Reservation;
   /** Test traffic, which drills may be limited to. */
   readonly coloured?: boolean;
 }
@@ -93,8 +103,11 @@ export interface PolicySnapshot {
 }
 
 export interface ChannelPolicy {
-  /** The refusal a call would meet now. Takes nothing, but for a turn under `percent_open` (gate.ts). */
-  wouldRefuse(consumer?: string): Refusal | null;
+  /**
+   * The refusal a call would meet now, or its place in the breaker: half-open, only as many callers go on as there are
+   * probes. Of all else nothing is taken, but for a turn under `percent_open` (gate.ts).
+   */
+  reserve(consumer?: string): Refusal | Reservation;
   run<T>(call: Call<T>, options: RunOptions): Promise<PolicyResult<T>>;
   applyRules(rules: PolicyRules): void;
   setGate(gate: Gate): void;

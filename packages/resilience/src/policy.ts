@@ -8,14 +8,8 @@ import { startDrill } from './drill.ts';
 import { type Layers, openLayers } from './layers.ts';
 import { createTry } from './one-try.ts';
 import type { ChannelPolicy, PolicyOptions, PolicyResult, PolicySnapshot, RunOptions } from './policy-types.ts';
-import {
-  type Refusal,
-  refusedByBreaker,
-  refusedByBulkhead,
-  refusedByDeadline,
-  refusedByQuota,
-  refusedByRate,
-} from './refusal.ts';
+import { type Refusal, refusedByDeadline, refusedByQuota } from './refusal.ts';
+import { reserve } from './reserve.ts';
 import { pauseBeforeRetry } from './retry.ts';
 import type { PolicyRules } from './rules.ts';
 import { createShadow } from './shadow.ts';
@@ -24,7 +18,7 @@ export function createChannelPolicy(options: PolicyOptions): ChannelPolicy {
   const layers = openLayers(options);
   const { breaker, now, operator } = layers;
   return {
-    wouldRefuse: (consumer) => wouldRefuse(layers, consumer),
+    reserve: (consumer) => reserve(layers, consumer),
     run: createRun(layers),
     applyRules: (rules) => applyRules(layers, rules),
     snapshot: () => snapshotOf(layers, options),
@@ -145,23 +139,6 @@ function resultOf<T>(ended: Ended<T>, tries: number): PolicyResult<T> {
   if (ended.kind === 'abandoned') return { ...ended, tries };
   const { kind, value } = ended.verdict;
   return { kind: 'answered', value, healthy: kind === 'success', tries };
-}
-
-function wouldRefuse(layers: Layers, consumer?: string): Refusal | null {
-  const { breaker, bulkhead, limiter, now, operator, quota, rules } = layers;
-  const at = now();
-  if (consumer !== undefined && rules.quota.mode === 'enforce') {
-    const wait = quota.peek(consumer, at);
-    if (wait > 0) return refusedByQuota(layers, wait);
-  }
-  const byGate = layers.peekGate();
-  if (byGate !== null) return byGate;
-  const { mode } = operator.gate;
-  const wait = mode === 'forced_closed' || mode === 'metrics_only' ? 0 : breaker.peek(at);
-  if (wait > 0) return refusedByBreaker(layers, wait);
-  if (!bulkhead.hasRoom()) return refusedByBulkhead(layers, 'too many calls at once');
-  const tokenWait = rules.rate.mode === 'enforce' ? limiter.peek(at, Number.POSITIVE_INFINITY) : 0;
-  return tokenWait > 0 ? refusedByRate(layers, tokenWait) : null;
 }
 
 /** What is open, taken or in flight stays so, as far as the new rules know it. */

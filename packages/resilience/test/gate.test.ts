@@ -17,7 +17,7 @@ describe('a gate', () => {
     const { policy } = policyOf();
     policy.setGate(gate);
     const refusal = { rule: 'gate', reason: `${gate.mode}: ${reason}`, retryAfterMs: null };
-    expect(policy.wouldRefuse()).toMatchObject(refusal);
+    expect(policy.reserve()).toMatchObject(refusal);
     expect(await policy.run(ok, within())).toMatchObject({ kind: 'refused', refusal });
   });
 
@@ -25,7 +25,7 @@ describe('a gate', () => {
     const { policy } = policyOf({}, { essential: true });
     for (const mode of ['forced_open', 'draining'] as const) {
       policy.setGate({ mode, reason });
-      expect(policy.wouldRefuse()).toBeNull();
+      expect(policy.reserve()).not.toHaveProperty('rule');
       expect(await policy.run(ok, within())).toMatchObject({ kind: 'answered' });
     }
     policy.setGate({ mode: 'percent_open', share: 0, reason });
@@ -87,7 +87,7 @@ describe('a gate', () => {
     let passed = 0;
     for (let i = 0; i < 1_000; i++) {
       // As collection does: look first, and come only when it looks good.
-      if (policy.wouldRefuse() !== null) continue;
+      if ('rule' in policy.reserve()) continue;
       if ((await policy.run(ok, within())).kind === 'answered') passed++;
     }
     expect(passed).toBe(1_000 * share);
@@ -96,9 +96,9 @@ describe('a gate', () => {
   test('forced closed passes what the breaker would refuse; limits still hold', async () => {
     const { policy } = policyOf({ ...hair, bulkhead: { maxInFlight: 1, maxWaiting: 0 } });
     for (let i = 0; i < 3; i++) await policy.run(bad, within());
-    expect(policy.wouldRefuse()).toMatchObject({ rule: 'breaker' });
+    expect(policy.reserve()).toMatchObject({ rule: 'breaker' });
     policy.setGate({ mode: 'forced_closed', reason });
-    expect(policy.wouldRefuse()).toBeNull();
+    expect(policy.reserve()).not.toHaveProperty('rule');
     const work = held();
     void policy.run(work.call, within());
     expect(await policy.run(ok, within())).toMatchObject({ kind: 'refused', refusal: { rule: 'bulkhead' } });
@@ -110,7 +110,7 @@ describe('a gate', () => {
     policy.setGate({ mode: 'metrics_only', reason });
     for (let i = 0; i < 5; i++) await policy.run(bad, within());
     expect(policy.snapshot().state).toBe('open');
-    expect(policy.wouldRefuse()).toBeNull();
+    expect(policy.reserve()).not.toHaveProperty('rule');
     expect(await policy.run(ok, within())).toMatchObject({ kind: 'answered' });
     expect(kinds()).toContain('would_refuse');
     expect(kinds()).not.toContain('refused');

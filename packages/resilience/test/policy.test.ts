@@ -127,7 +127,7 @@ describe('what refuses', () => {
     const run = { ...within(), consumer: 'mer_1' };
     await policy.run(ok, run);
     const refusal = { rule, rulesVersion: 12, numbers, retryAfterMs: 1_000, reason: expect.any(String) };
-    expect(policy.wouldRefuse('mer_1')).toMatchObject(refusal);
+    expect(policy.reserve('mer_1')).toMatchObject(refusal);
     expect(await policy.run(ok, run)).toMatchObject({ kind: 'refused', refusal });
     expect(policy.snapshot()).toMatchObject({ inFlight: 0, waiting: 0 });
   });

@@ -1,6 +1,7 @@
 // Another channel is tried only when the first provably sent nothing, and under a reference of its own that is committed
 // before it is sent.
 import { waitFor } from '@ballast/database/testing';
+import { defaultRules } from '@ballast/resilience';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { bankReference } from '../src/payments/bank-reference.ts';
 import { beginNextAttempt } from '../src/payments/orders.sql.ts';
@@ -142,4 +143,28 @@ test('a void that comes between the two is obeyed: the second is never sent', as
   );
   expect(rows[0].sent).toBeGreaterThanOrEqual(standing);
   expect(await wrongVersions(t.knex)).toEqual([]);
+});
+
+test('half-open, payments beyond the probes are refused before anything is stored, and every probe that was promised is made', async () => {
+  const channel = t.channels.get('bank_b');
+  if (channel === undefined) throw new Error('BUG: bank_b is open');
+  const { version: _, ...rules } = defaultRules;
+  const breaker = { ...rules.breaker, minimumCalls: 1, failureRate: 0.01, openMs: 10, longestOpenMs: 10, probes: 3 };
+  channel.policies.pay.applyRules({ ...rules, version: 1, retry: { ...rules.retry, retries: 0 }, breaker });
+  const orders = async () => Number((await t.knex.raw('select count(*) as count from orders')).rows[0].count);
+  await t.script('bank_b', { rules: [{ behaviour: 'server_error', operation: 'charge' }] });
+  await t.pay(t.command({}, { routes: [routeTo('bank_b')] }));
+  expect(channel.policies.pay.snapshot().state).toBe('open');
+  const openedAt = performance.now();
+  await t.heal('bank_b');
+  await waitFor('time to probe', () => performance.now() > openedAt + breaker.longestOpenMs);
+  await t.script('bank_b', { extra_latency_ms: 300 });
+  const before = await orders();
+  const told = await Promise.allSettled(
+    Array.from({ length: 30 }, () => t.pay(t.command({}, { routes: [routeTo('bank_b')], deadlineMs: 10_000 }))),
+  );
+  const paid = told.flatMap((one) => (one.status === 'fulfilled' ? [one.value.json['status']] : []));
+  expect(paid).toEqual(['approved', 'approved', 'approved']);
+  for (const one of told) if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'channel_refused' });
+  expect((await orders()) - before).toBe(3);
 });

@@ -4,9 +4,10 @@
 //
 // Nothing here guesses: without a clear word of the bank the order is in doubt and the resolver goes on from there. Lines
 // that begin with `// step:` name the moments at which the sweep (load-tests/sweep) kills the process.
-import type { ChargeOutcome } from '@ballast/channels';
+import type { ChannelRefusal, ChargeOutcome } from '@ballast/channels';
 import { Problem, publicId } from '@ballast/contracts';
 import { type Committed, CommitUnknown, NotSent, QueueFull } from '@ballast/database';
+import type { Reservation } from '@ballast/resilience';
 import type { Route } from '../merchants/directory.ts';
 import { answerJson, type OrderFacts } from './answer.ts';
 import { routesInOrder } from './channel-choice.ts';
@@ -41,6 +42,8 @@ interface Running {
   /** What the terminal is told while nothing more is known. */
   readonly inDoubt: Told;
   readonly deadline: number;
+  /** Its place at the channel that is called next. */
+  readonly reservation: Reservation;
 }
 
 export async function takePayment(core: PaymentsCore, command: TakePaymentCommand): Promise<Told> {
@@ -71,8 +74,23 @@ async function take(
   const [preferred] = routes;
   if (impossible !== null || preferred === undefined)
     return refuse(core, command, impossible ?? noChannel(), deadline, onStored);
-  const [route, ...elsewhere] = routes.filter((one) => refusalOf(core, one, command) === null);
-  if (route === undefined) return refuse(core, command, closed(core, preferred, command), deadline, onStored);
+  const place = findPlace(core, routes, command);
+  if ('refusal' in place) return refuse(core, command, closed(place.refusal), deadline, onStored);
+  try {
+    return await takeAt(core, command, place, nowMs, deadline, onStored);
+  } finally {
+    place.reservation.giveBack(); // a copy, or commit 1 failed: the call was never made
+  }
+}
+
+async function takeAt(
+  core: PaymentsCore,
+  command: TakePaymentCommand,
+  { route, elsewhere, reservation }: Place,
+  nowMs: number,
+  deadline: number,
+  onStored: (soFar: SoFar) => void,
+): Promise<Told> {
   const payment = newPayment(core, command, route, nowMs, deadline);
 
   // step: before commit 1
@@ -89,7 +107,7 @@ async function take(
     final: false,
   };
   onStored(() => inDoubt);
-  const running = callAndLearn(core, { command, payment, facts, inDoubt, deadline }, route, elsewhere);
+  const running = callAndLearn(core, { command, payment, facts, inDoubt, deadline, reservation }, route, elsewhere);
   core.inFlight.set(payment.orderId, running);
   try {
     return await running;
@@ -98,8 +116,28 @@ async function take(
   }
 }
 
-function refusalOf(core: PaymentsCore, route: Route, command: TakePaymentCommand) {
-  return core.channels.get(route.channel)?.wouldRefuse('pay', command.merchant.merchantId) ?? null;
+/** A channel that takes the payment, its place kept there, and where it may go instead. */
+interface Place {
+  readonly route: Route;
+  readonly reservation: Reservation;
+  readonly elsewhere: readonly Route[];
+}
+
+/** The first route whose channel takes it; else why the preferred one does not. */
+function findPlace(
+  core: PaymentsCore,
+  routes: readonly Route[],
+  { merchant }: TakePaymentCommand,
+): Place | { readonly refusal: ChannelRefusal } {
+  let refusal: ChannelRefusal | null = null;
+  for (const [index, route] of routes.entries()) {
+    const reserved = core.channels.get(route.channel)?.reserve('pay', merchant.merchantId);
+    if (reserved === undefined) continue;
+    if ('giveBack' in reserved) return { route, reservation: reserved, elsewhere: routes.slice(index + 1) };
+    refusal ??= reserved;
+  }
+  if (refusal === null) throw new Error('BUG: routes lead to channels of this process');
+  return { refusal };
 }
 
 /** A refusal stores nothing and uses up no key; but a copy of a request that was taken once still gets its answer. */
@@ -116,10 +154,8 @@ async function refuse(
   return answerKnown(core, command.request, ids, known, deadline, onStored);
 }
 
-function closed(core: PaymentsCore, preferred: Route, command: TakePaymentCommand): Problem {
-  const refusal = refusalOf(core, preferred, command);
-  const detail = refusal === null ? 'The channel was closed a moment ago.' : `${refusal.reason}: ${refusal.detail}`;
-  return new Problem('channel_refused', detail, { retryAfterSeconds: refusal?.retryAfterSeconds ?? 1 });
+function closed({ reason, detail, retryAfterSeconds }: ChannelRefusal): Problem {
+  return new Problem('channel_refused', `${reason}: ${detail}`, { retryAfterSeconds: retryAfterSeconds ?? 1 });
 }
 
 function noChannel(): Problem {
@@ -193,15 +229,21 @@ async function callAndLearn(
   first: Route,
   elsewhere: readonly Route[],
 ): Promise<Told> {
-  const { payment } = running;
+  const { command, payment } = running;
   let attempt = attemptAt(payment.orderId, 1, first);
   let outcome = await callBank(core, running, attempt);
   for (const route of elsewhere) {
     if (outcome.kind !== 'not_sent' || attempt.attemptNo >= MOST_ATTEMPTS) break;
-    const next = attemptAt(payment.orderId, attempt.attemptNo + 1, route);
-    if (!(await beginElsewhere(core, running, attempt, outcome.reason, next))) break;
-    attempt = next;
-    outcome = await callBank(core, running, attempt);
+    const place = findPlace(core, [route], command);
+    if ('refusal' in place) continue;
+    try {
+      const next = attemptAt(payment.orderId, attempt.attemptNo + 1, route);
+      if (!(await beginElsewhere(core, running, attempt, outcome.reason, next))) break;
+      attempt = next;
+      outcome = await callBank(core, { ...running, reservation: place.reservation }, attempt);
+    } finally {
+      place.reservation.giveBack();
+    }
   }
   // step: before commit 2
   const told = await learnOutcome(core, running, attempt.attemptNo, outcome).catch((error: unknown) => {
@@ -231,7 +273,7 @@ function logPayment(core: PaymentsCore, { command, payment }: Running, channel: 
   );
 }
 
-/** Commits the next attempt before it is sent. False: there is no time, the channel refuses, or somebody wants a void. */
+/** Commits the next attempt before it is sent. False: there is no time, or somebody wants a void. */
 async function beginElsewhere(
   core: PaymentsCore,
   { command, payment, deadline }: Running,
@@ -240,8 +282,7 @@ async function beginElsewhere(
   next: Attempt,
 ): Promise<boolean> {
   const left = deadline - ANSWER_RESERVE_MS - performance.now();
-  const refusal = core.channels.get(next.channel)?.wouldRefuse('pay', payment.merchantId);
-  if (left < LEAST_CALL_MS || refusal !== null) return false;
+  if (left < LEAST_CALL_MS) return false;
   try {
     const begun = await beginNextAttempt(core.knex, {
       ...next,
@@ -264,7 +305,7 @@ async function beginElsewhere(
 
 async function callBank(
   core: PaymentsCore,
-  { command, payment, deadline }: Running,
+  { command, payment, deadline, reservation }: Running,
   attempt: Attempt,
 ): Promise<ChargeOutcome> {
   const channel = core.channels.get(attempt.channel);
@@ -279,6 +320,7 @@ async function callBank(
       deadline: stop,
       traceparent: command.traceparent,
       consumer: payment.merchantId,
+      reservation,
     });
     noteDoubtfulAnswer(core, 'pay', { ...payment, ...attempt }, outcome);
     return outcome;
