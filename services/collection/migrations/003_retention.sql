@@ -46,10 +46,10 @@ create table expired_day (
 );
 
 -- Each order as one event that stands for all its versions, for a reader whose events are gone: the journal was lost, or the
--- order was restored without it. The columns of order_event, and where the
--- order's row lies, for reading it run of blocks by run of blocks; `xid` wrote the row as it stands.
+-- order was restored without it. The columns of order_event; `xid` wrote the
+-- order's row as it stands.
 create view order_snapshot as
-  select o.ctid as place, o.merchant_id, o.order_id, o.version, 'snapshot' as type, o.livemode,
+  select o.merchant_id, o.order_id, o.version, 'snapshot' as type, o.livemode,
     (select generation from source_generation) as generation, whole_xid(o.xmin) as xid,
     coalesce((select max(e.occurred_at) from order_event e where e.merchant_id = o.merchant_id and e.order_id = o.order_id),
       o.accepted_at) as occurred_at,

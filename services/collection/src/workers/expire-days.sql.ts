@@ -48,8 +48,8 @@ export interface ReaderRow {
   /** `reader ballast_forwarding/query`, or `slot …`. */
   readonly who: string;
   readonly why: string;
-  /** Every transaction below it is past. */
-  readonly xmin: string;
+  /** Whatever is visible in this snapshot is past. */
+  readonly has: string;
 }
 
 /**
@@ -59,11 +59,11 @@ export interface ReaderRow {
 export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
   const { rows } = await client.query<ReaderRow>(
     `select 'reader ' || reader as who, 'has everything until ' || rfc3339(covered_at) as why,
-       pg_snapshot_xmin(has)::text as xmin
+       has::text
      from journal_reader where retired_at is null
      union all
      select 'slot ' || slot_name, 'has confirmed the log up to ' || coalesce(confirmed_flush_lsn::text, 'nothing'),
-       coalesce(whole_xid(catalog_xmin), 0)::text
+       format('%1$s:%1$s:', greatest(coalesce(whole_xid(catalog_xmin), 1), 1))
      from pg_replication_slots
      where slot_type = 'logical' and database = current_database() and wal_status is distinct from 'lost'
      order by who`,
@@ -71,20 +71,29 @@ export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
   return rows;
 }
 
-/** Whether a reader has any row of it still to come. Index: order_event_xid (BRIN), which rules out every block of an old day. */
-export async function isUnread(client: pg.ClientBase, day: string, xmin: string): Promise<boolean> {
+/**
+ * Whether a reader has any row of it still to come. A journal restored from a dump names transactions that this cluster has
+ * yet to give out: such a row counts by the one that put it here. Index: order_event_xid (BRIN), which rules out every block
+ * of an old day.
+ */
+export async function isUnread(client: pg.ClientBase, day: string, has: string): Promise<boolean> {
+  const writtenBy =
+    'case when xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint then xid else whole_xid(xmin) end';
   const { rows } = await client.query<{ unread: boolean }>(
-    `select exists (select from ${partitionOf('order_event', day)} where xid >= $1) as unread`,
-    [xmin],
+    `select exists (select from ${partitionOf('order_event', day)}
+       where xid >= pg_snapshot_xmin($1::pg_snapshot)::text::bigint
+         and not pg_visible_in_snapshot((${writtenBy})::text::xid8, $1::pg_snapshot)) as unread`,
+    [has],
   );
   return rows[0]?.unread ?? false;
 }
 
 /** The same where the day's journal is gone: its orders stand for it (view order_snapshot). A scan. */
-export async function isOrderUnread(client: pg.ClientBase, day: string, xmin: string): Promise<boolean> {
+export async function isOrderUnread(client: pg.ClientBase, day: string, has: string): Promise<boolean> {
   const { rows } = await client.query<{ unread: boolean }>(
-    `select exists (select from ${partitionOf('orders', day)} where whole_xid(xmin) >= $1) as unread`,
-    [xmin],
+    `select exists (select from ${partitionOf('orders', day)}
+       where not pg_visible_in_snapshot(greatest(whole_xid(xmin), 1)::text::xid8, $1::pg_snapshot)) as unread`,
+    [has],
   );
   return rows[0]?.unread ?? false;
 }

@@ -163,10 +163,8 @@ async function readersBehind(client: pg.Client, day: string, hasOrders: boolean)
     return [{ who: 'no reader', why: 'nobody has said yet how far it is' }];
   const hasJournal = await exists(client, 'order_event', day);
   const behind: Holder[] = [];
-  for (const { who, why, xmin } of readers) {
-    const unread = hasJournal
-      ? await isUnread(client, day, xmin)
-      : hasOrders && (await isOrderUnread(client, day, xmin));
+  for (const { who, why, has } of readers) {
+    const unread = hasJournal ? await isUnread(client, day, has) : hasOrders && (await isOrderUnread(client, day, has));
     if (unread) behind.push({ who, why });
   }
   return behind;
