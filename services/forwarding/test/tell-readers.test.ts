@@ -11,7 +11,7 @@ const LIMIT_MS = 40_000;
 /** Whether that reader has everything that is in the journal now. */
 async function isThrough(source: TestSource, subscriber: string): Promise<boolean> {
   const { rows } = await source.query(
-    `select not exists (select from order_event where xid >= pg_snapshot_xmin(has)::text::bigint) as through
+    `select not exists (select from order_event where not pg_visible_in_snapshot(xid::text::xid8, has)) as through
      from journal_reader where reader = $1`,
     [`${source.slot}/${subscriber}`],
   );

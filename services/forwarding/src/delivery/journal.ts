@@ -1,4 +1,5 @@
-// The journal as the durable buffer: whatever a feed did not get from the log, it reads here.
+// The journal as the durable buffer: whatever a feed did not get from the log, it reads here. Where the journal itself lacks
+// something, the orders stand in for it (order-snapshots.ts).
 import type { Watermark } from '@ballast/contracts';
 import pg from 'pg';
 import type { OutgoingEvent } from '../source/journal-row.ts';
@@ -15,6 +16,7 @@ import {
   type Stretch,
   summarizeXids,
 } from './journal.sql.ts';
+import { blocksOf, openOrderSnapshots } from './order-snapshots.ts';
 import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
 
 export interface Piece {
@@ -40,7 +42,7 @@ export interface Journal {
    * enough for a consumer that holds and asks.
    */
   refill(since: Snapshot, ascending: boolean): Promise<Refill>;
-  /** Of each order's gap what there is, at most MAX_FILL in all. */
+  /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
   close(): Promise<void>;
 }
@@ -78,6 +80,7 @@ export function openJournal({ source, connectionString, applicationName, generat
   // The pool listens to idle connections only: one that is lost while it is in use would end the process. Its query fails.
   pool.on('connect', (client) => client.on('error', () => undefined));
   const rowOf = journalRowReader(source, journalColumns);
+  const snapshots = openOrderSnapshots({ withClient, eventOf: (row) => rowOf(row).message });
   let summarizedAt = Number.NEGATIVE_INFINITY;
 
   async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -103,11 +106,17 @@ export function openJournal({ source, connectionString, applicationName, generat
       }
       const whole = since.text === SEES_NOTHING.text;
       const stretches = whole ? await readWholeStretches(client) : await readStretches(client, since.xmin);
+      const days = await snapshots.days(client, since);
+      const ofOrders = blocksOf(days);
       return {
         until,
         at,
-        blocks: stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0),
-        pieces: () => pieces(stretches, since, until, ascending),
+        blocks: stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, ofOrders),
+        pieces: async function* () {
+          for await (const { events, blocksLeft } of pieces(stretches, since, until, ascending))
+            yield { events, blocksLeft: blocksLeft + ofOrders };
+          yield* snapshots.pieces(days, since);
+        },
         watermarks: watermarks.map(({ node, value }) => ({
           kind: 'watermark' as const,
           source,
@@ -185,7 +194,8 @@ export function openJournal({ source, connectionString, applicationName, generat
     refill,
     fill: async (gaps) => {
       const rows = await withClient((client) => readGaps(client, gaps, MAX_FILL));
-      return rows.map((row) => rowOf(row).message);
+      const events = rows.map((row) => rowOf(row).message);
+      return [...events, ...(await snapshots.instead(gaps, events, rows.length < MAX_FILL))];
     },
     close: () => pool.end(),
   };
