@@ -82,7 +82,7 @@ function caseBody(one: PersonCase) {
     reason: one.reason,
     evidence: one.evidence,
     opened_at: one.opened_at,
-    // What the bank refused is final for collection: a person confirms that it was seen.
-    actions: one.order_status === 'reversal_refused' ? ['settle'] : ['try-again', 'settle'],
+    // What the bank refused is final for collection: a person confirms that it was seen. What reaches no bank is being tried.
+    actions: one.attempt_state === 'needs_person' ? ['try-again', 'settle'] : ['settle'],
   };
 }

@@ -12,13 +12,15 @@ export interface PersonCase {
   readonly evidence: unknown;
   readonly opened_at: string;
   readonly order_status: string;
+  readonly attempt_state: string;
   readonly bank_reference: string;
   readonly amount: bigint;
   readonly currency: string;
 }
 
 const CASE = `c.merchant_id, c.order_id, c.version, c.attempt_no, c.channel, c.reason, c.evidence,
-  rfc3339(c.opened_at) as opened_at, o.status as order_status, a.bank_reference, a.amount, a.currency`;
+  rfc3339(c.opened_at) as opened_at, o.status as order_status, a.state as attempt_state,
+  a.bank_reference, a.amount, a.currency`;
 
 const OF_ORDER = `join orders o on o.merchant_id = c.merchant_id and o.order_id = c.order_id
   join attempt a on a.merchant_id = c.merchant_id and a.order_id = c.order_id and a.attempt_no = c.attempt_no`;
@@ -54,6 +56,54 @@ export async function closeCase(
     { ...place, ...closing },
   );
   return rowCount === 1;
+}
+
+/** Reason of a case that ends by itself: nobody has to do anything, but somebody has to know. */
+const SILENCE = 'bank_not_reached';
+
+/**
+ * Where nothing was learnt of the order since its last event, for `silentMs`: a case, once per state of the order. True: it is
+ * new. Each table by primary key, in the one partition that the id names.
+ */
+export async function openCaseOfSilence(
+  knex: Knex,
+  of: { merchantId: string; orderId: string; attemptNo: number; silentMs: number; why: string },
+): Promise<boolean> {
+  const { rowCount } = await knex.raw(
+    `insert into person_case (merchant_id, order_id, version, attempt_no, channel, reason, evidence)
+     select o.merchant_id, o.order_id, o.version, a.attempt_no, a.channel, :reason,
+       jsonb_build_object('request', 'reversal of ' || a.bank_reference, 'response', 'not sent: ' || cast(:why as text),
+         'httpStatus', null)
+     from orders o
+       join attempt a on a.merchant_id = :merchantId and a.order_id = :orderId and a.attempt_no = :attemptNo
+       join order_event e on e.merchant_id = :merchantId and e.order_id = :orderId and e.version = o.version
+     where o.merchant_id = :merchantId and o.order_id = :orderId and a.state = 'reversing'
+       and e.occurred_at < clock_timestamp() - :silentMs * interval '1 ms'
+     on conflict (merchant_id, order_id, version) do nothing`,
+    {
+      merchantId: of.merchantId,
+      orderId: of.orderId,
+      attemptNo: of.attemptNo,
+      silentMs: of.silentMs,
+      why: of.why,
+      reason: SILENCE,
+    },
+  );
+  return rowCount === 1;
+}
+
+/** The order has moved on since: the bank was reached. Index person_case_open; each order by primary key, as a scalar. */
+export async function closeCasesOfSilence(knex: Knex, limit: number): Promise<number> {
+  const { rowCount } = await knex.raw(
+    `update person_case set closed_at = clock_timestamp(), closed_by = 'resolver', action = 'ended_by_itself'
+     where ctid = any(array(
+       select c.ctid from person_case c
+       where c.closed_at is null and c.reason = ? and c.version < (select o.version from orders o
+         where o.merchant_id = c.merchant_id and o.order_id = c.order_id)
+       limit ?))`,
+    [SILENCE, limit],
+  );
+  return rowCount;
 }
 
 export async function countOpenCases(knex: Knex): Promise<{ channel: string; cases: bigint }[]> {

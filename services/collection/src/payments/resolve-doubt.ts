@@ -9,6 +9,7 @@ import { type Candidate, type Leased, putBack, takeLease } from './leases.sql.ts
 import { makeMove } from './moves.sql.ts';
 import { noteDoubtfulAnswer } from './odd-answers.ts';
 import { type AttemptState, isOpen, type Learning, looseMoveOf } from './payment.ts';
+import { openCaseOfSilence } from './persons.sql.ts';
 import { factsOfRow } from './replay.ts';
 import { delayAfter } from './resolving.ts';
 
@@ -25,8 +26,14 @@ export type Resolution =
 type Step =
   | { readonly kind: 'lesson'; readonly lesson: Lesson }
   | { readonly kind: 'exhausted'; readonly lesson: Lesson }
-  | { readonly kind: 'wait'; readonly delayMs: number; readonly unsent: boolean }
-  | { readonly kind: 'refused'; readonly retryAfterMs: number; readonly wholeLine: boolean };
+  /** `unsent`: why nothing left for the bank; null: it was asked. */
+  | { readonly kind: 'wait'; readonly delayMs: number; readonly unsent: string | null }
+  | {
+      readonly kind: 'refused';
+      readonly retryAfterMs: number;
+      readonly wholeLine: boolean;
+      readonly unsent: string;
+    };
 
 const REFUSED_PAUSE_MS = 1_000;
 /** The channel's word for its one rule that counts per merchant; every other refusal meets the next order too. */
@@ -55,12 +62,28 @@ export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Pr
     case 'exhausted':
       return (await move(core, leased, 'needs_person', step.lesson)) ? { kind: 'with_person' } : { kind: 'gone' };
     case 'wait':
-      await putBack(core.knex, leased, step.delayMs, step.unsent);
+      await putBack(core.knex, leased, step.delayMs, step.unsent !== null);
+      await tellPersonOfSilence(core, leased, step.unsent);
       return { kind: 'waiting' };
     case 'refused':
       await putBack(core.knex, leased, step.retryAfterMs, true);
+      await tellPersonOfSilence(core, leased, step.unsent);
       return step;
   }
+}
+
+/**
+ * A reversal that cannot even be sent is tried for as long as it takes; but a bank that nobody reaches for so long is a
+ * person's business too. The order stays where it is, and the case ends by itself when it moves (workers/resolver.ts).
+ */
+async function tellPersonOfSilence(core: PaymentsCore, leased: Leased, unsent: string | null): Promise<void> {
+  if (unsent === null || leased.work !== 'reverse') return;
+  const silentMs = core.resolving.silenceBeforePersonMs;
+  if (await openCaseOfSilence(core.knex, { ...askedOf(leased), silentMs, why: unsent }))
+    core.logger.error(
+      { order_id: leased.order_id, channel: leased.channel, reason: unsent },
+      'a reversal reaches no bank',
+    );
 }
 
 async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Step> {
@@ -158,7 +181,7 @@ function wait(core: PaymentsCore, leased: Leased, channel: BankChannel): Step {
   return {
     kind: 'wait',
     delayMs: untilHorizon > 0 ? Math.min(delay, Math.ceil(untilHorizon) + 1) : delay,
-    unsent: false,
+    unsent: null,
   };
 }
 
@@ -173,9 +196,9 @@ function notSent(
 ): Step {
   if (refusedByUs) {
     const retryAfterMs = retryAfterSeconds === null ? REFUSED_PAUSE_MS : retryAfterSeconds * 1_000;
-    return { kind: 'refused', retryAfterMs, wholeLine: reason !== REFUSED_FOR_MERCHANT };
+    return { kind: 'refused', retryAfterMs, wholeLine: reason !== REFUSED_FOR_MERCHANT, unsent: reason };
   }
-  return { kind: 'wait', delayMs: delayAfter(leased.tries, core.resolving), unsent: true };
+  return { kind: 'wait', delayMs: delayAfter(leased.tries, core.resolving), unsent: reason };
 }
 
 /** An open order moves by the batch statement; an attempt whose order has ended moves alone. */

@@ -14,11 +14,14 @@ export interface Resolving {
    * or no connection could be made: nobody has been asked yet, and it is tried until somebody is.
    */
   readonly reversalsBeforePerson: number;
+  /** But when a reversal that cannot be sent has taught nothing for so long, it is listed with a person beside that. */
+  readonly silenceBeforePersonMs: number;
   /** Bank calls at once, per channel and kind of work; payments have their own bulkhead. */
   readonly atOnce: number;
 }
 
-/** Longest delay: what waits when a bank comes back must be done well within a minute. 40 reversals: ten minutes of silence. */
+/** Longest delay: what waits when a bank comes back must be done well within a minute. 40 reversals: ten minutes of silence, as
+ * long as a bank may be out of reach before a person hears of it. */
 export const defaultResolving: Resolving = {
   callMs: 10_000,
   leaseMarginMs: 5_000,
@@ -26,6 +29,7 @@ export const defaultResolving: Resolving = {
   longestDelayMs: 15_000,
   inquiriesBeforeReversal: 3,
   reversalsBeforePerson: 40,
+  silenceBeforePersonMs: 600_000,
   atOnce: 32,
 };
 

@@ -6,6 +6,7 @@ import type { PaymentsCore } from './core.ts';
 import { learnOutside } from './learn-outside.ts';
 import { type Lesson, lesson } from './learnt.ts';
 import type { MovableRow } from './moves.sql.ts';
+import type { AttemptState } from './payment.ts';
 import { closeCase, openCaseOf } from './persons.sql.ts';
 import { factsOfRow } from './replay.ts';
 import { notWithPerson } from './try-again.ts';
@@ -42,9 +43,12 @@ export async function settleByProof(core: PaymentsCore, command: SettleByProofCo
   });
 }
 
+/** `reversing`: it reaches no bank, and a person has the bank's word another way. */
+const settled: readonly AttemptState[] = ['needs_person', 'reversal_refused', 'reversing'];
+
 /** An approval that is proved after approve_until, as nearly all are, is given back like any late one. */
 function provenLesson(row: MovableRow, outcome: ProvenOutcome): Lesson {
-  if (row.state !== 'needs_person' && row.state !== 'reversal_refused') throw notWithPerson(row.order_id);
+  if (!settled.includes(row.state)) throw notWithPerson(row.order_id);
   const told = lesson(factsOfRow(row), outcome, 'proved_by_person', null);
   switch (outcome) {
     case 'approved':

@@ -2,11 +2,15 @@
 // or that our own policy keeps closed, holds up only its own line. Several instances share the work; the lease decides.
 import type { PaymentsCore } from '../payments/core.ts';
 import { type Candidate, dueOrders, type Line, type Work } from '../payments/leases.sql.ts';
+import { closeCasesOfSilence } from '../payments/persons.sql.ts';
 import { resolveDoubt } from '../payments/resolve-doubt.ts';
 
 const INTERVAL_MS = 500;
 /** Taken up per line and look; a line that had as many is looked at again at once. */
 const CANDIDATES = 64;
+const CLOSE_CASES_MS = 60_000;
+/** One statement's worth. */
+const CASES = 500;
 const works: readonly Work[] = ['inquire', 'reverse'];
 
 interface LineState extends Line {
@@ -20,6 +24,7 @@ export async function runOnce(payments: PaymentsCore): Promise<number> {
   const core = withOwnPool(payments);
   const lines = linesOf(core);
   const due = await dueOrders(core.knex, lines, CANDIDATES);
+  await closeCases(core);
   await Promise.all(
     lines.map((line) =>
       workOff(
@@ -32,11 +37,17 @@ export async function runOnce(payments: PaymentsCore): Promise<number> {
   return due.length;
 }
 
+/** Once a minute, what was listed because its bank could not be reached, and has moved since, is off the list. */
+async function closeCases(core: PaymentsCore): Promise<void> {
+  for (let closed = CASES; closed === CASES; ) closed = await closeCasesOfSilence(core.knex, CASES);
+}
+
 /** For ever, until closed; `close` waits for the calls under way. */
 export function runResolver(payments: PaymentsCore): { close(): Promise<void> } {
   const core = withOwnPool(payments);
   const lines = linesOf(core);
   const running = new Set<Promise<void>>();
+  let closeCasesAt = 0;
   let closed = false;
   let wake: () => void = () => undefined;
   let woken = false;
@@ -55,6 +66,10 @@ export function runResolver(payments: PaymentsCore): { close(): Promise<void> } 
 
   async function look(): Promise<void> {
     const now = performance.now();
+    if (now >= closeCasesAt) {
+      closeCasesAt = now + CLOSE_CASES_MS;
+      await closeCases(core);
+    }
     const free = lines.filter((line) => !line.busy && line.notBefore <= now);
     if (free.length === 0) return;
     const due = await dueOrders(core.knex, free, CANDIDATES);

@@ -50,6 +50,7 @@ export const quickResolving: Resolving = {
   firstDelayMs: 1,
   longestDelayMs: 5,
   reversalsBeforePerson: 3,
+  silenceBeforePersonMs: 600_000,
 };
 
 export interface Book {
