@@ -25,7 +25,7 @@ await runService(logger, async (closing) => {
     openAlarms({ service: 'collection', instance, logger, webhookUrl: config.alarm_webhook_url }),
   );
   const metrics = createCollectionMetrics(alarms);
-  const orders = await openOrderDatabase(config, logger, alarms, closing);
+  const orders = await openOrderDatabase(config, logger, alarms, metrics, closing);
   const { knex, clock } = orders;
   const keys = openMasterKeys(config.keys);
   const onError = (error: unknown) => logger.error({ err: error }, 'data keys could not be kept');
@@ -35,7 +35,7 @@ await runService(logger, async (closing) => {
   const channels = openChannels({ entries, logger, alarms, metrics, listeners });
   for (const channel of channels.values()) closing.add(channel);
   const wayIn = openWayIn(logger, metrics, closing);
-  const { control_database_url: url, state_dir: stateDir } = config;
+  const { control_database_url: url, state_dir: stateDir, duplicate_window_ms: duplicateWindowMs } = config;
   closing.add(
     await followRules({ url, instance, stateDir, knex, channels, entries, listeners, wayIn, logger, metrics }),
   );
@@ -43,7 +43,6 @@ await runService(logger, async (closing) => {
   const channelModes = new Map(entries.map(({ name, livemode }) => [name, livemode]));
   const merchants = openMerchants({ knex, keys, channelModes });
   const owner = `${instance}-${randomBytes(4).toString('hex')}`;
-  const { duplicate_window_ms: duplicateWindowMs } = config;
   const { oddAnswer: onOddAnswer } = metrics;
   const core = closing.add(
     openPayments({ ...orders, databaseUrl, channels, vault, owner, logger, duplicateWindowMs, onOddAnswer }),
@@ -52,7 +51,8 @@ await runService(logger, async (closing) => {
   closing.add(runResolver(core));
 
   const ready = async () => void (await knex.raw('select 1 from orders limit 0'));
-  const faces = { core, inbound: wayIn.inbound, ...merchants, metrics, logger, adminToken: config.admin_token, ready };
+  const parts = { core, partitions: orders.partitions, inbound: wayIn.inbound, ...merchants };
+  const faces = { ...parts, metrics, logger, adminToken: config.admin_token, ready };
   const internal = closing.add(await buildInternalFace(faces));
   const terminals = closing.add(await buildPublicFace({ ...faces, tls: tlsOf(config.listen) }));
   const internalUrl = await listen(internal, config.internal);

@@ -1,9 +1,10 @@
 // The order database, checked, migrated and kept: its clock, its partitions, what is kept for a time only.
 import { type DatabaseClock, type Knex, migrate, openDatabase, startDatabaseClock } from '@ballast/database';
-import type { Alarms, Closing, Logger } from '@ballast/telemetry';
+import type { Alarms, Closing, Logger, Metrics } from '@ballast/telemetry';
 import type { Config } from './config.ts';
 import { checkDatabase } from './startup-checks.ts';
 import { keepClean } from './workers/cleaner.ts';
+import { registerDaysMetrics } from './workers/days-metrics.ts';
 import { ensurePartitions, keepPartitions } from './workers/partitions.ts';
 
 /** For look-ups and workers; the two commits have connections of their own. */
@@ -15,6 +16,7 @@ export async function openOrderDatabase(
   config: Config,
   logger: Logger,
   alarms: Pick<Alarms, 'raise'>,
+  metrics: Metrics,
   closing: Closing,
 ): Promise<{ knex: Knex; resolverKnex: Knex; clock: DatabaseClock; partitions: ReturnType<typeof keepPartitions> }> {
   const options = { url: config.database_url, applicationName: 'collection', poolMax: POOL_MAX };
@@ -29,5 +31,6 @@ export async function openOrderDatabase(
   const keeping = { knex, databaseUrl, keptDays, refundWindowDays, now: clock.now, alarms, logger };
   const partitions = closing.add(keepPartitions(keeping));
   closing.add(keepClean(keeping));
+  registerDaysMetrics(metrics, { knex, partitions, now: clock.now });
   return { knex, resolverKnex, clock, partitions };
 }

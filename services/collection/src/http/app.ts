@@ -6,7 +6,9 @@ import type { Directory } from '../merchants/directory.ts';
 import type { Provisioning } from '../merchants/provision.ts';
 import type { CollectionMetrics } from '../metrics.ts';
 import type { PaymentsCore } from '../payments/core.ts';
+import type { PartitionsState } from '../workers/partitions.ts';
 import { adminRoutes } from './admin-routes.ts';
+import { daysRoutes } from './days-routes.ts';
 import { paymentsRoutes } from './payments-routes.ts';
 import { personsRoutes } from './persons-routes.ts';
 import { requireSignature } from './terminal-signature.ts';
@@ -15,6 +17,7 @@ import { windowsRoutes } from './windows-routes.ts';
 export interface FacesOptions {
   readonly core: PaymentsCore;
   readonly inbound: Inbound;
+  readonly partitions: { state(): PartitionsState };
   readonly directory: Directory;
   readonly provisioning: Provisioning;
   readonly metrics: CollectionMetrics;
@@ -39,12 +42,13 @@ export async function buildPublicFace({ core, inbound, directory, metrics, logge
 }
 
 export async function buildInternalFace(options: FacesOptions): Promise<App> {
-  const { core, provisioning, metrics, logger, adminToken, ready } = options;
+  const { core, partitions, provisioning, metrics, logger, adminToken, ready } = options;
   // Its own request durations would blur those of the terminals: one histogram belongs to one face.
   const app = await createApp({ service: 'collection', logger });
   registerOperational(app, { registry: metrics.registry, ready });
   adminRoutes(app, provisioning, adminToken);
   personsRoutes(app, core, adminToken);
   windowsRoutes(app, core, adminToken);
+  daysRoutes(app, core, partitions.state, adminToken);
   return app;
 }

@@ -1,0 +1,45 @@
+// Which old days are held and by whom, on the internal face; and a reader that is gone for good, which holds them for ever.
+import { Problem } from '@ballast/contracts';
+import { type App, problemReplies, requireBearer } from '@ballast/http';
+import { z } from 'zod';
+import type { PaymentsCore } from '../payments/core.ts';
+import { listReaders, reinstateReader, retireReader } from '../workers/journal-readers.sql.ts';
+import type { PartitionsState } from '../workers/partitions.ts';
+
+const bodySchema = z.strictObject({
+  reader: z.string().min(1).max(200).meta({ description: 'As GET /admin/days lists it: slot/subscriber.' }),
+  by: z.string().min(1).max(100),
+  reason: z.string().min(1).max(1_000),
+});
+const problemsOf = problemReplies('api_key_invalid', 'invalid_request', 'not_found');
+
+export function daysRoutes(app: App, { knex }: PaymentsCore, days: () => PartitionsState, adminToken: string): void {
+  const onRequest = requireBearer(adminToken);
+
+  app.get('/admin/days', { onRequest, schema: { response: problemsOf } }, async () => ({
+    held: days().held,
+    readers: await listReaders(knex),
+  }));
+
+  app.post(
+    '/admin/days/retire-reader',
+    { onRequest, schema: { body: bodySchema, response: problemsOf } },
+    async ({ body }) => {
+      const { reader, by: author, reason } = body;
+      if (!(await retireReader(knex, { reader, author, reason })))
+        throw new Problem('not_found', `There is no reader ${reader} that holds anything.`);
+      return { reader, retired: true };
+    },
+  );
+
+  app.post(
+    '/admin/days/reinstate-reader',
+    { onRequest, schema: { body: bodySchema, response: problemsOf } },
+    async ({ body }) => {
+      const { reader, by: author, reason } = body;
+      if (!(await reinstateReader(knex, { reader, author, reason })))
+        throw new Problem('not_found', `There is no reader ${reader} that was retired.`);
+      return { reader, retired: false };
+    },
+  );
+}
