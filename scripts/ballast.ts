@@ -7,6 +7,7 @@ import { drill } from './ballast/drill.ts';
 import { type Operator, openOperator, options } from './ballast/operator.ts';
 import { confirm, operators, proposal } from './ballast/operators.ts';
 import { override } from './ballast/override.ts';
+import { reader } from './ballast/reader.ts';
 import { rules } from './ballast/rules.ts';
 import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
 
@@ -35,6 +36,8 @@ const usage = `Usage: npx ballast COMMAND …
   operator list  |  operator add NAME --role viewer|operator|admin
   operator role NAME --role ROLE  |  operator password NAME  |  operator disable NAME  |  operator enable NAME
   operator first-admin NAME           where there is no operator yet
+  reader list                         who reads the journal, how far each is, which old days are held by whom
+  reader retire NAME  |  reader reinstate NAME      one that is gone for good holds no old day any more
   audit [TARGET] [--verify [--anchor SEQ:HASH]]
   instances                           who follows, what each applies
   restored                            after a restore: what the control database holds now counts, also where it is older
@@ -52,6 +55,7 @@ const commands: Readonly<Record<string, (operator: Operator) => Promise<ExitCode
   operator: operators,
   rules,
   drill,
+  reader,
   audit,
   instances,
   restored,
