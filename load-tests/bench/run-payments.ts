@@ -18,9 +18,9 @@ const RUNS = 3;
 const WARMUP_MS = 2_000;
 const RUN_MS = 8_000;
 /** At an open rate too, neighbours in time: the bank alone, then payments, so often. */
-const OPEN_RUNS = 3;
+const OPEN_RUNS = 5;
 const OPEN_WARMUP_MS = 1_000;
-const OPEN_RUN_MS = 4_000;
+const OPEN_RUN_MS = 6_000;
 /** What two cores of today do in a run is made and signed beforehand. */
 const PREPARED = 90_000;
 /** Beyond what 300/s ever need at once unless the service stands still. */
@@ -155,6 +155,7 @@ async function runOpenPair(
     prepare: (OPEN_RATE * (OPEN_WARMUP_MS + OPEN_RUN_MS)) / 1_000,
     arrival: { kind: 'open', perSecond: OPEN_RATE, maxConnections: OPEN_CONNECTIONS },
   };
+  await checkpoint(run.databases.orders);
   const url = run.banks['bank_c']?.url ?? '';
   const bank = await runLoad(generator, { ...open, target: { kind: 'bank', url }, historyFile: null });
   return { bank, payments: await runLoad(generator, open) };

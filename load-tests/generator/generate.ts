@@ -30,6 +30,7 @@ function tell(message: FromGenerator): void {
 function prepare(plan: Plan): void {
   const make = createRequests(plan.target, plan.run);
   planned = { plan, make, ready: Array.from({ length: plan.prepare }, (_, n) => make(n)) };
+  gc?.(); // what earlier runs left is collected now: a pause of ours in the run would look like one of the service
   tell({ kind: 'prepared' });
 }
 

@@ -14,7 +14,7 @@ const LONGEST_STEP_MS = 120_000;
 
 export function openGenerator(): Generator {
   const child = fork(fileURLToPath(new URL('generate.ts', import.meta.url)), {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: ['--disable-warning=ExperimentalWarning', '--expose-gc'],
   });
   // One that is gone cannot be told; that it is gone is told by `answer`, which waits for its exit.
   const say = (message: ToGenerator) => child.send(message, () => undefined);
