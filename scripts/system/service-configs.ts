@@ -80,6 +80,7 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
         {
           name: 'collection',
           database_url: databases.orders,
+          single_machine: 'accepted',
           slot: 'ballast_forwarding',
           publication: 'ballast_journal',
         },

@@ -182,15 +182,35 @@ create table source_generation (
 );
 insert into source_generation (generation) values (1);
 
--- One row a second, also when idle; everything decided before `value` stands before the row in commit order. Pruned.
+-- Each raise, kept for ever. What is not visible in `since` belongs to that generation whatever its row says: payments are
+-- written before anybody has noticed that the history was replaced.
+create table generation_raised (
+  generation integer primary key check (generation >= 2),
+  since pg_snapshot not null,
+  reason text not null,
+  raised_by text not null,
+  raised_at timestamptz not null default clock_timestamp()
+);
+-- By whoever finds that the history was replaced, once for each time: null when the generation is not `seen` any more.
+-- Payments that run meanwhile are not waited for: what `since` does not see is of the new generation.
+create function raise_generation(seen integer, next integer, since pg_snapshot, reason text, raised_by text)
+returns boolean language sql as $$
+  with raised as (update source_generation set generation = next where generation = seen returning generation)
+  insert into generation_raised (generation, since, reason, raised_by)
+  select generation, since, reason, raised_by from raised returning true
+$$;
+
+-- One row a second, also when idle; everything decided before `value` stands before the row in commit order. Pruned. What
+-- `snapshot` sees was committed before it: a restored database tells by its newest row how far its history is an old one.
 create table journal_watermark (
   id bigint generated always as identity primary key,
   node text not null,
   value timestamptz not null,
+  snapshot pg_snapshot not null default pg_current_snapshot(),
   written_at timestamptz not null default clock_timestamp()
 );
 
-create publication ballast_journal for table order_event, journal_watermark
+create publication ballast_journal for table order_event, journal_watermark, generation_raised
   with (publish = 'insert', publish_via_partition_root = true);
 
 create function rfc3339(at timestamptz) returns text language sql stable as $$

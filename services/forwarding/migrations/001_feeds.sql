@@ -6,9 +6,16 @@ create table source_lead (
   -- Raised by every forwarder that takes over the slot; one that was frozen meanwhile can no longer write positions.
   epoch bigint not null,
   instance text not null,
-  -- Positions in the log mean something only within one cluster's history.
+  -- What is stored here and in the feeds means something only within one history of the source (source/history.ts): the
+  -- cluster, its timeline and its generation say which; the last rows seen of it, and how far its log was known, show
+  -- whether the database that is found has all of it.
   system_identifier text not null,
   timeline integer not null,
+  generation integer not null,
+  mark jsonb not null,
+  reached pg_lsn not null,
+  -- Nothing was forwarded that a synchronous standby did not have.
+  guarded boolean not null,
   -- Changes whenever the publication is changed: rows written meanwhile may be missing from the log.
   publication_state text not null,
   taken_at timestamptz not null default clock_timestamp()

@@ -7,6 +7,8 @@ import { KAFKA } from './delivery/open-feeds.ts';
 
 const name = z.string().regex(/^[a-z0-9_-]{1,40}$/);
 
+const url = z.string().min(1);
+
 const schema = z.strictObject({
   /** Two forwarders of one source have different ones. */
   instance: name,
@@ -17,7 +19,10 @@ const schema = z.strictObject({
     .array(
       z.strictObject({
         name,
-        database_url: z.string().min(1),
+        /** One, or those of a primary and its standbys: whichever is the primary is followed. */
+        database_url: z.union([url.transform((one) => [one]), z.array(url).min(1)]),
+        /** Without it a source that could lose in a failover what was forwarded is refused. */
+        single_machine: z.literal('accepted').optional(),
         slot: z.string().regex(/^[a-z0-9_]{1,63}$/),
         publication: z.string().min(1),
       }),

@@ -2,6 +2,7 @@
 import type { Metrics } from '@ballast/telemetry';
 import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
 import type { Forwarding } from './forward-source.ts';
+import { warningNames } from './warnings.ts';
 
 export function deliveryCounters(metrics: Metrics): DeliveryCounters {
   const subscriber = ['subscriber'] as const;
@@ -56,6 +57,30 @@ export function registerForwardingMetrics(metrics: Metrics, sources: readonly Fo
     for (const one of sources)
       for (const state of sourceStates)
         this.set({ source: one.status().source, state }, one.status().state === state ? 1 : 0);
+  });
+  metrics.gauge('ballast_forwarding_warning', 'One per warning.', ['source', 'warning'] as const, function () {
+    for (const one of sources) {
+      const { source, warnings } = one.status();
+      for (const warning of warningNames)
+        this.set({ source, warning }, warnings.some(({ name }) => name === warning) ? 1 : 0);
+    }
+  });
+  metrics.gauge(
+    'ballast_forwarding_watermark_age_seconds',
+    'Since the time for which the last watermark vouches.',
+    ['source'] as const,
+    function () {
+      for (const one of sources) {
+        const { source, watermark } = one.status();
+        if (watermark !== null) this.set({ source }, Math.max(0, Date.now() - Date.parse(watermark)) / 1_000);
+      }
+    },
+  );
+  metrics.gauge('ballast_forwarding_generation', 'Of the source.', ['source'] as const, function () {
+    for (const one of sources) {
+      const { source, generation } = one.status();
+      if (generation !== null) this.set({ source }, generation);
+    }
   });
   metrics.gauge('ballast_forwarding_route', 'One per route.', ['source', 'route'] as const, function () {
     for (const one of sources) {

@@ -73,7 +73,7 @@ test("a slot of another kind under our slot's name is replaced", async () => {
   expect(forwarder.log()).toContain('its plugin is test_decoding');
 });
 
-const create = `create publication ballast_journal for table order_event, journal_watermark
+const create = `create publication ballast_journal for table order_event, journal_watermark, generation_raised
                 with (publish = 'insert', publish_via_partition_root = true)`;
 const broken = [
   ['there is no publication', 'drop publication ballast_journal', create],

@@ -1,5 +1,6 @@
 // Every statement on forwarding's own database.
 import type { Knex } from 'knex';
+import type { Mark, Remembered } from '../source/history.ts';
 import { formatLsn, parseLsn } from '../source/lsn.ts';
 import type { LogPosition } from './tail.ts';
 
@@ -17,38 +18,61 @@ export interface StoredFeed {
   readonly rebuildsBegun: number;
 }
 
-/** What stored positions in the log depend on. */
-export interface LogIdentity {
-  readonly system: string;
-  readonly timeline: number;
+/** What is remembered of a source between leads: which history it was in, and how far that was known. */
+export interface RememberedSource extends Omit<Remembered, 'xmax'> {
+  /** Another one after every change: what was written meanwhile may be missing from the log. */
   readonly publication: string;
 }
 
-export interface Lead {
-  readonly epoch: bigint;
-  /** As the last leader found it; null: there was none. */
-  readonly before: LogIdentity | null;
+/** Null: nobody has led this source. */
+export async function readLead(knex: Knex, source: string): Promise<RememberedSource | null> {
+  const { rows } = await knex.raw<{
+    rows: {
+      system: string;
+      timeline: number;
+      generation: number;
+      publication: string;
+      mark: Mark;
+      reached: string;
+      guarded: boolean;
+    }[];
+  }>(
+    `select system_identifier as system, timeline, generation, publication_state as publication, mark,
+       reached::text, guarded
+     from source_lead where source = ?`,
+    [source],
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  return { ...row, reached: parseLsn(row.reached) };
 }
 
 /** Takes over a source whose slot this forwarder holds: nobody of an older epoch can write positions any more. */
-export async function takeLead(knex: Knex, source: string, instance: string, log: LogIdentity): Promise<Lead> {
-  const { rows } = await knex.raw<{
-    rows: { epoch: bigint; system: string | null; timeline: number | null; publication: string | null }[];
-  }>(
-    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline, publication_state)
-     values (?, 1, ?, ?, ?, ?)
+export async function takeLead(knex: Knex, source: string, instance: string, known: RememberedSource): Promise<bigint> {
+  const { rows } = await knex.raw<{ rows: { epoch: bigint }[] }>(
+    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline, generation, publication_state,
+       mark, reached, guarded)
+     values (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)
      on conflict (source) do update set epoch = l.epoch + 1, instance = excluded.instance, taken_at = clock_timestamp(),
-       system_identifier = excluded.system_identifier, timeline = excluded.timeline,
-       publication_state = excluded.publication_state
-     returning epoch, old.system_identifier as system, old.timeline, old.publication_state as publication`,
-    [source, instance, log.system, log.timeline, log.publication],
+       system_identifier = excluded.system_identifier, timeline = excluded.timeline, generation = excluded.generation,
+       publication_state = excluded.publication_state, mark = excluded.mark,
+       reached = excluded.reached, guarded = excluded.guarded
+     returning epoch`,
+    [
+      source,
+      instance,
+      known.system,
+      known.timeline,
+      known.generation,
+      known.publication,
+      JSON.stringify(known.mark),
+      formatLsn(known.reached),
+      known.guarded,
+    ],
   );
   const row = rows[0];
   if (row === undefined) throw new Error('BUG: an upsert returned nothing');
-  const { epoch, system, timeline, publication } = row;
-  const before =
-    system === null || timeline === null || publication === null ? null : { system, timeline, publication };
-  return { epoch, before };
+  return row.epoch;
 }
 
 /** Makes the rows of subscribers seen for the first time: they start at the beginning of the journal. */
@@ -98,15 +122,26 @@ export interface Wish {
   readonly rebuildsAsked: number;
 }
 
-/** Stores how far each feed is, if this epoch still leads; empty: it does not. Locks the source's row in share mode. */
+/** How far the source is known, besides the feeds. */
+export interface Reach {
+  readonly reached: number;
+  readonly mark: Mark;
+  readonly guarded: boolean;
+}
+
+/** Stores how far each feed is, if this epoch still leads; empty: it does not. Locks the source's row. */
 export async function storeProgress(
   knex: Knex,
   source: string,
   epoch: bigint,
+  { reached, mark, guarded }: Reach,
   feeds: readonly FeedProgress[],
 ): Promise<Wish[]> {
   const { rows } = await knex.raw<{ rows: { subscriber: string; wanted: Wanted; rebuilds_asked: number }[] }>(
-    `with lead as materialized (select source from source_lead where source = ? and epoch = ? for share)
+    `with lead as (
+       update source_lead set reached = ?, mark = ?, guarded = ?
+       where source = ? and epoch = ? returning source
+     )
      update subscriber_feed f set reading = i.reading, lsn = i.lsn, index_in_transaction = i.index_in_transaction,
        frontier = i.frontier, snapshot = i.snapshot, covered_at = to_timestamp(i.covered_at / 1000),
        rebuilds_begun = i.rebuilds_begun, updated_at = clock_timestamp()
@@ -115,6 +150,9 @@ export async function storeProgress(
      where f.source = lead.source and f.subscriber = i.subscriber
      returning f.subscriber, f.wanted, f.rebuilds_asked`,
     [
+      formatLsn(reached),
+      JSON.stringify(mark),
+      guarded,
       source,
       epoch.toString(),
       feeds.map((feed) => feed.subscriber),

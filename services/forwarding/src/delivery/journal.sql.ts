@@ -3,13 +3,21 @@
 // A refill reads "what is not visible in snapshot A and is visible in snapshot B", partition by partition, a run of blocks
 // at a time: a bounded amount of work each, whatever the rows look like, and close to the order in which they were
 // written (the table is append-only). Where a partition begins to be of interest, the BRIN index on xid says.
+//
+// A row's own xid says when it was written, unless another cluster did: a journal restored from a dump names transaction
+// ids that this cluster has yet to give out. Such a row counts by the transaction that put it here.
 import type pg from 'pg';
 import { journalColumns } from '../source/journal-row.ts';
 import type { Snapshot } from './snapshot.ts';
 
 type Row = readonly (string | null)[];
 
-const columns = journalColumns.map((name) => `e.${name}`).join(', ');
+/** The low half of who put the row here, made whole by the next id to be given out. */
+const writtenHere = `n.xid - mod(mod(n.xid - e.xmin::text::bigint, 4294967296) + 4294967296, 4294967296)`;
+const xid = `case when e.xid < n.xid then e.xid else ${writtenHere} end`;
+// `offset`: computed once, not for every row.
+const next = `(select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xid offset 0) n`;
+const columns = journalColumns.map((name) => (name === 'xid' ? `${xid} as xid` : `e.${name}`)).join(', ');
 
 async function read(client: pg.ClientBase, text: string, values: unknown[]): Promise<Row[]> {
   const { rows } = await client.query<(string | null)[]>({ text, values, rowMode: 'array', types: asText });
@@ -99,10 +107,10 @@ export async function readBlocks(
 ): Promise<Row[]> {
   return read(
     client,
-    `select ${columns} from ${stretch.partition} e
-     where ctid >= $1::tid and ctid < $2::tid
-       and xid >= $3 and (xid >= $4 or not pg_visible_in_snapshot(xid::text::xid8, $5::pg_snapshot))
-       and xid < $6 and (xid < $7 or pg_visible_in_snapshot(xid::text::xid8, $8::pg_snapshot))`,
+    `select ${columns} from ${stretch.partition} e, ${next}
+     where e.ctid >= $1::tid and e.ctid < $2::tid
+       and ${xid} >= $3 and (${xid} >= $4 or not pg_visible_in_snapshot((${xid})::text::xid8, $5::pg_snapshot))
+       and ${xid} < $6 and (${xid} < $7 or pg_visible_in_snapshot((${xid})::text::xid8, $8::pg_snapshot))`,
     [
       `(${stretch.fromBlock},0)`,
       `(${stretch.toBlock},0)`,
@@ -130,10 +138,10 @@ export async function readPredecessors(
   return read(
     client,
     `select ${columns}
-     from unnest($1::uuid[], $2::uuid[], $3::int[]) as g(merchant_id, order_id, version)
+     from ${next}, unnest($1::uuid[], $2::uuid[], $3::int[]) as g(merchant_id, order_id, version)
      join ${stretch.partition} e on e.merchant_id = g.merchant_id and e.order_id = g.order_id and e.version < g.version
-     where e.ctid >= $4::tid and not pg_visible_in_snapshot(e.xid::text::xid8, $5::pg_snapshot)
-       and pg_visible_in_snapshot(e.xid::text::xid8, $6::pg_snapshot)`,
+     where e.ctid >= $4::tid and not pg_visible_in_snapshot((${xid})::text::xid8, $5::pg_snapshot)
+       and pg_visible_in_snapshot((${xid})::text::xid8, $6::pg_snapshot)`,
     [
       orders.map((order) => order.merchant_id),
       orders.map((order) => order.order_id),
@@ -158,7 +166,7 @@ export async function readGaps(client: pg.ClientBase, gaps: readonly Gap[], limi
   return read(
     client,
     `select ${columns}
-     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) as g(merchant_id, order_id, after_version, before_version)
+     from ${next}, unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) as g(merchant_id, order_id, after_version, before_version)
      join order_event e on e.merchant_id = g.merchant_id and e.order_id = g.order_id
        and e.version > g.after_version and e.version < g.before_version
      where e.order_id >= $5::uuid and e.order_id <= $6::uuid

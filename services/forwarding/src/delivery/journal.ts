@@ -2,6 +2,8 @@
 // something, the orders stand in for it (order-snapshots.ts).
 import type { Watermark } from '@ballast/contracts';
 import pg from 'pg';
+import { disconnect } from '../source/connect.ts';
+import type { GenerationOf } from '../source/generations.ts';
 import type { OutgoingEvent } from '../source/journal-row.ts';
 import { journalColumns, journalRowReader, rfc3339 } from '../source/journal-row.ts';
 import {
@@ -44,6 +46,7 @@ export interface Journal {
   refill(since: Snapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
+  /** What is being read fails at once: nobody waits for a source that is gone. */
   close(): Promise<void>;
 }
 
@@ -52,6 +55,7 @@ export interface JournalOptions {
   readonly connectionString: string;
   readonly applicationName: string;
   readonly generation: number;
+  readonly generationOf: GenerationOf;
 }
 
 const MAX_CONNECTIONS = 3;
@@ -66,7 +70,9 @@ const WANTED_ROWS = 1_000;
 const MAX_FILL = 5_000;
 const SUMMARIZE_EVERY_MS = 10_000;
 
-export function openJournal({ source, connectionString, applicationName, generation }: JournalOptions): Journal {
+export function openJournal(options: JournalOptions): Journal {
+  const { source, connectionString, applicationName, generation, generationOf } = options;
+  const clients = new Set<pg.PoolClient>();
   const pool = new pg.Pool({
     connectionString,
     application_name: applicationName,
@@ -78,8 +84,12 @@ export function openJournal({ source, connectionString, applicationName, generat
   });
   pool.on('error', () => undefined); // an idle connection was lost; the next query makes another or fails itself
   // The pool listens to idle connections only: one that is lost while it is in use would end the process. Its query fails.
-  pool.on('connect', (client) => client.on('error', () => undefined));
-  const rowOf = journalRowReader(source, journalColumns);
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    clients.add(client);
+  });
+  pool.on('remove', (client) => clients.delete(client));
+  const rowOf = journalRowReader(source, journalColumns, generationOf);
   const snapshots = openOrderSnapshots({ withClient, eventOf: (row) => rowOf(row).message });
   let summarizedAt = Number.NEGATIVE_INFINITY;
 
@@ -197,6 +207,10 @@ export function openJournal({ source, connectionString, applicationName, generat
       const events = rows.map((row) => rowOf(row).message);
       return [...events, ...(await snapshots.instead(gaps, events, rows.length < MAX_FILL))];
     },
-    close: () => pool.end(),
+    close: async () => {
+      const ended = pool.end(); // nobody is let in any more
+      await Promise.all([...clients].map(disconnect));
+      await ended;
+    },
   };
 }

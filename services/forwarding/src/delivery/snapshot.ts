@@ -14,3 +14,20 @@ export function parseSnapshot(text: string): Snapshot {
   if (xmin === undefined || xmax === undefined) throw new Error(`BUG: not a snapshot: ${text}`);
   return { text, xmin: Number(xmin), xmax: Number(xmax) };
 }
+
+/** `xid` was finished when it was taken. */
+export function sees(snapshot: Snapshot, xid: number): boolean {
+  if (xid < snapshot.xmin) return true;
+  return xid < snapshot.xmax && !inProgress(snapshot).has(xid);
+}
+
+/** Of two snapshots of one history the one that was taken first: it sees nothing that the other does not. */
+export function earlier(a: Snapshot, b: Snapshot): Snapshot {
+  if (a.xmax !== b.xmax) return a.xmax < b.xmax ? a : b;
+  return inProgress(a).size >= inProgress(b).size ? a : b;
+}
+
+function inProgress({ text }: Snapshot): ReadonlySet<number> {
+  const list = text.slice(text.lastIndexOf(':') + 1);
+  return new Set(list === '' ? [] : list.split(',').map(Number));
+}

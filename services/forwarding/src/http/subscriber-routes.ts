@@ -6,6 +6,7 @@ import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import { askForRebuild, storeWanted, type Wanted } from '../delivery/feeds.sql.ts';
 import type { Forwarding } from '../forward-source.ts';
+import { warningNames } from '../warnings.ts';
 
 export interface SubscriberRoutes {
   readonly knex: Knex;
@@ -35,6 +36,7 @@ const sourceSchema = z.object({
   state: z.enum(['connecting', 'standby', 'leading', 'misconfigured', 'waiting']),
   since: z.string(),
   reason: z.string().nullable(),
+  generation: z.int().nullable(),
   route: z.enum(['kafka', 'direct', 'catch_up']),
   received_events: z.int(),
   tail_events: z.int(),
@@ -42,6 +44,8 @@ const sourceSchema = z.object({
   safe_bytes: z.number().nullable(),
   slot_status: z.string().nullable(),
   last_beat: z.string().nullable(),
+  watermark: z.string().nullable(),
+  warnings: z.array(z.object({ name: z.enum(warningNames), why: z.string() })),
 });
 
 const listSchema = z.object({ subscribers: z.array(feedSchema), sources: z.array(sourceSchema) });
@@ -62,7 +66,7 @@ export function registerSubscriberRoutes(app: App, { knex, adminToken, sources }
   app.get(
     '/admin/subscribers',
     { onRequest, schema: { response: { 200: listSchema, ...problemReplies('api_key_invalid') } } },
-    async () => ({ subscribers: sources.flatMap(feedsOf), sources: sources.map((source) => source.status()) }),
+    async () => ({ subscribers: sources.flatMap(feedsOf), sources: sources.map(statusOf) }),
   );
 
   for (const { action, wanted, summary } of switches) {
@@ -104,6 +108,11 @@ export function registerSubscriberRoutes(app: App, { knex, adminToken, sources }
     reply.code(202);
     return { subscriber, wanted };
   }
+}
+
+function statusOf(forwarding: Forwarding): z.infer<typeof sourceSchema> {
+  const { warnings, ...status } = forwarding.status();
+  return { ...status, warnings: [...warnings] };
 }
 
 function feedsOf(forwarding: Forwarding): z.infer<typeof feedSchema>[] {

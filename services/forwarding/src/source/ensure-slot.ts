@@ -2,11 +2,17 @@
 // that, because every feed then goes on from the journal (delivery/feed.ts).
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
+import { connectForSlot, disconnect, type Primary } from './connect.ts';
 import { createSlot, dropSlot, readSlot } from './source.sql.ts';
 
 const ALREADY_THERE = '42710';
 
-export async function ensureSlot(client: pg.ClientBase, slot: string, logger: Logger): Promise<void> {
+export async function ensureSlot(
+  { url, client }: Primary,
+  applicationName: string,
+  slot: string,
+  logger: Logger,
+): Promise<void> {
   const found = await readSlot(client, slot);
   if (found !== null) {
     const why = unusable(found);
@@ -14,12 +20,15 @@ export async function ensureSlot(client: pg.ClientBase, slot: string, logger: Lo
     logger.warn({ slot, reason: why }, 'replication slot is of no use and is made anew; feeds go on from the journal');
     await dropSlot(client, slot);
   }
+  const patient = await connectForSlot(url, applicationName);
   try {
-    await createSlot(client, slot);
+    await createSlot(patient, slot);
     logger.info({ slot }, 'replication slot made');
   } catch (error) {
     // Another forwarder was quicker: it will have the slot, and this one waits for it.
     if (!(error instanceof pg.DatabaseError && error.code === ALREADY_THERE)) throw error;
+  } finally {
+    await disconnect(patient);
   }
 }
 

@@ -1,6 +1,8 @@
 // What the log reader hands out becomes entries of the tail. When the tail is full the reader waits.
 
 import type { Tail } from '../delivery/tail.ts';
+import type { GenerationOf } from './generations.ts';
+import type { EventMark } from './history.ts';
 import type { OutgoingMessage } from './journal-row.ts';
 import { journalRowReader, type RowReader, rfc3339 } from './journal-row.ts';
 import type { LogReader } from './log-reader.ts';
@@ -9,8 +11,21 @@ import type { LogMessage, LogValue, Relation } from './pgoutput.ts';
 export interface Intake {
   onMessage(message: LogMessage): void;
   onProgress(lsn: number): void;
-  /** From now on there is a place to put things; the reader begins. `now`: source's clock, ms. */
-  begin(tail: Tail, generation: number, reader: LogReader, now: () => number): void;
+  /** From now on there is a place to put things; the reader begins. */
+  begin(options: Begin): void;
+  /** The last event that came; null: none yet. */
+  lastEvent(): EventMark | null;
+}
+
+export interface Begin {
+  readonly tail: Tail;
+  readonly reader: LogReader;
+  readonly generation: number;
+  readonly generationOf: GenerationOf;
+  /** A transaction id of this moment: the log names the low half of them only. */
+  readonly barrierXid: number;
+  /** Source's clock, ms. */
+  now(): number;
 }
 
 /** An entry's fields and strings besides `data`. */
@@ -19,22 +34,29 @@ const ENTRY_BYTES = 600;
 const BACKLOG_MS = 2_000;
 const JOURNAL = 'order_event';
 const WATERMARKS = 'journal_watermark';
+const RAISES = 'generation_raised';
+const XIDS = 2 ** 32;
 
 export function fillTail(source: string, onEvent: () => void): Intake {
   const readers = new Map<Relation, RowReader>();
   let tail: Tail | undefined;
   let reader: LogReader | undefined;
   let generation = 0;
+  let generationOf: GenerationOf = (written) => written;
   let now: () => number = Date.now;
+  let barrierXid = 0;
+  let xid = 0;
   let waiting = false;
   let lsn = 0;
   let committedAt = 0;
   let receivedAt = 0;
   let index = 0;
+  let last: EventMark | undefined;
 
   function onInsert(relation: Relation, values: readonly LogValue[]): void {
     if (relation.name === JOURNAL) {
-      const { xid, message } = rowReader(relation)(values);
+      const { message } = rowReader(relation)(values, xid);
+      last = message;
       onEvent();
       if (isBacklog() && tail?.passOver({ lsn, index }, xid)) {
         index++;
@@ -45,7 +67,14 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       push(xid, { ...message, data }, data.length);
     } else if (relation.name === WATERMARKS) {
       push(0, watermark(relation, values), 0);
+    } else if (relation.name === RAISES) {
+      refuseRaise(Number(values[relation.columns.indexOf('generation')]));
     }
+  }
+
+  /** What follows in the log belongs to it, and perhaps some of what came before: all of it is looked at again. */
+  function refuseRaise(raised: number): void {
+    if (raised > generation) throw new Error(`the generation was raised to ${raised}`);
   }
 
   function isBacklog(): boolean {
@@ -55,7 +84,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   function rowReader(relation: Relation): RowReader {
     const known = readers.get(relation);
     if (known !== undefined) return known;
-    const made = journalRowReader(source, relation.columns);
+    const made = journalRowReader(source, relation.columns, generationOf);
     readers.set(relation, made);
     return made;
   }
@@ -81,6 +110,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
           lsn = message.lsn;
           committedAt = message.committedAt;
           receivedAt = performance.now();
+          xid = wholeXid(message.xid, barrierXid);
           index = 0;
           return;
         case 'insert':
@@ -90,11 +120,15 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       }
     },
     onProgress: (through) => tail?.progress(through),
-    begin: (to, currentGeneration, from, clock) => {
-      now = clock;
-      tail = to;
+    lastEvent: () => {
+      if (last === undefined) return null;
+      const { merchant_id, order_id, version, occurred_at } = last;
+      return { merchant_id, order_id, version, occurred_at };
+    },
+    begin: (options) => {
+      ({ now, tail, generation, generationOf, barrierXid } = options);
+      const from = options.reader;
       reader = from;
-      generation = currentGeneration;
       tail.onRoom(() => {
         if (!waiting) return;
         waiting = false;
@@ -103,4 +137,11 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       from.begin();
     },
   };
+}
+
+/** The one with this low half that is nearest: at most half of all there are lies between the log and this moment. */
+function wholeXid(low: number, near: number): number {
+  const same = near - (near % XIDS) + low;
+  if (same - near > XIDS / 2) return same - XIDS;
+  return near - same > XIDS / 2 ? same + XIDS : same;
 }

@@ -1,6 +1,7 @@
 // A row of the journal as text values, from the log or from a query, becomes a message. `data` stays the text PostgreSQL
 // wrote: on its way through here it is neither parsed nor formatted again.
 import type { OrderEvent, Watermark } from '@ballast/contracts';
+import type { GenerationOf } from './generations.ts';
 import type { LogValue } from './pgoutput.ts';
 
 /** An event on its way through: everything but `data` taken apart. Bytes from the log, outside the heap; text from a query. */
@@ -26,13 +27,14 @@ export interface JournalRow {
   readonly message: OutgoingEvent;
 }
 
-export type RowReader = (values: readonly LogValue[]) => JournalRow;
+/** `xid`: of the transaction that really wrote the row, where it is known; a restored journal may name another cluster's. */
+export type RowReader = (values: readonly LogValue[], xid?: number) => JournalRow;
 
 export const DATA_COLUMN = 'data';
 
 /** For rows whose columns stand in this order; unknown ones are passed over. Throws when one is missing. */
-export function journalRowReader(source: string, columns: readonly string[]): RowReader {
-  const [merchantId, orderId, version, type, livemode, generation, xid, occurredAt, traceparent, data] =
+export function journalRowReader(source: string, columns: readonly string[], generationOf: GenerationOf): RowReader {
+  const [merchantId, orderId, version, type, livemode, generation, writtenBy, occurredAt, traceparent, data] =
     journalColumns.map((name) => positionOf(name, columns)) as [
       number,
       number,
@@ -45,12 +47,12 @@ export function journalRowReader(source: string, columns: readonly string[]): Ro
       number,
       number,
     ];
-  return (values) => {
+  return (values, xid = Number(values[writtenBy])) => {
     const order = text(values[orderId]);
     const issued = Number(values[version]);
-    const under = Number(values[generation]);
+    const under = generationOf(Number(values[generation]), xid);
     return {
-      xid: Number(values[xid]),
+      xid,
       message: {
         kind: 'event',
         id: `${order}:${issued}:${under}`,

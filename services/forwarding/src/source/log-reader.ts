@@ -4,8 +4,12 @@
 //   acknowledgement beyond its own end and then skips rows.
 // - Reading stops (the socket is paused) while there is no room for what comes; status messages go on, so the server
 //   does not take us for dead.
+// - A server that says nothing for some seconds though it was asked is given up: its machine may have vanished without
+//   closing anything.
 // - When behind, small chunks are let pile up for a millisecond: fewer wake-ups on both sides, twice the throughput.
 import pg from 'pg';
+import { disconnect, within } from './connect.ts';
+import { identifySystem, type System } from './identify-system.ts';
 import { formatLsn, readLsn, writeLsn } from './lsn.ts';
 import { type LogMessage, openDecoder } from './pgoutput.ts';
 
@@ -23,8 +27,7 @@ export interface LogReaderOptions {
 }
 
 export interface LogReader {
-  /** Which cluster's history this is. */
-  readonly system: { readonly system: string; readonly timeline: number };
+  readonly system: System;
   /** Hands out what has come and goes on; nothing is handed out before. */
   begin(): void;
   /** Stops and goes on reading; for an owner without room. */
@@ -51,6 +54,10 @@ const CONNECT_TIMEOUT_MS = 3_000;
 /** A frozen forwarder loses its slot after this long, and a standby takes over. */
 const WAL_SENDER_TIMEOUT = '5s';
 const STATUS_EVERY_MS = 1_000;
+/** Longer than a busy server's walsender takes to answer; as long as the server waits for us. */
+const SILENT_MS = 5_000;
+/** Decoding starts where the slot stands, after reading what was in progress there. */
+const START_MS = 30_000;
 const XLOG_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const PLUGIN_MESSAGE = 25; // after one byte of kind and three numbers of eight bytes
@@ -62,7 +69,22 @@ const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 
 /** Resolves once the slot is ours. Rejects with PostgreSQL's error: 55006 in use, 42704 no such slot, 55000 invalidated. */
 export async function openLogReader(options: LogReaderOptions): Promise<LogReader> {
-  const client = new pg.Client({
+  const client = replicationClient(options);
+  const ending = Promise.withResolvers<never>();
+  ending.promise.catch(() => undefined); // whoever waits for it is told; nobody may wait yet
+  client.on('error', ending.reject);
+  client.on('end', () => ending.reject(new Error('the replication connection ended')));
+  await client.connect();
+  try {
+    return await readLog(client, ending, options);
+  } catch (error) {
+    await disconnect(client);
+    throw error;
+  }
+}
+
+function replicationClient(options: LogReaderOptions): pg.Client {
+  return new pg.Client({
     connectionString: options.connectionString,
     application_name: options.applicationName,
     replication: 'database',
@@ -71,14 +93,16 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
     // Values come as this session would print them.
     options: `-c wal_sender_timeout=${WAL_SENDER_TIMEOUT} -c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=0`,
   } as pg.ClientConfig);
-  const ending = Promise.withResolvers<never>();
-  ending.promise.catch(() => undefined); // whoever waits for it is told; nobody may wait yet
-  client.on('error', ending.reject);
-  client.on('end', () => ending.reject(new Error('the replication connection ended')));
-  await client.connect();
+}
+
+async function readLog(
+  client: pg.Client,
+  ending: PromiseWithResolvers<never>,
+  options: LogReaderOptions,
+): Promise<LogReader> {
   const connection = (client as unknown as { connection: CopyConnection }).connection;
-  const { rows } = await client.query('IDENTIFY_SYSTEM');
-  const system = { system: String(rows[0].systemid), timeline: Number(rows[0].timeline) };
+  const asked = Promise.race([identifySystem(client), ending.promise]);
+  const system = await within(SILENT_MS, 'the server to say who it is', asked);
 
   const decoder = openDecoder(options.keptAsBytes);
   let received = 0;
@@ -90,6 +114,7 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
   let begun = false;
   let held = false;
   let closed = false;
+  let heardAt = performance.now();
 
   function take({ chunk }: { chunk: Buffer }): void {
     if (!begun) {
@@ -145,6 +170,14 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
     }, PILE_UP_MS);
   }
 
+  /** While we do not read, nothing can be heard. */
+  function noticeSilence(): void {
+    if (held || !begun) heardAt = performance.now();
+    if (performance.now() - heardAt < SILENT_MS) return;
+    ending.reject(new Error(`the server has said nothing for ${SILENT_MS} ms`));
+    connection.stream.destroy();
+  }
+
   const started = new Promise<void>((resolve) => connection.once('replicationStart', resolve));
   connection.on('copyData', take);
   const copying = client.query(
@@ -152,16 +185,17 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
       `(proto_version '1', publication_names ${client.escapeLiteral(client.escapeIdentifier(options.publication))})`,
   );
   copying.then(() => ending.reject(new Error('the server ended the stream')), ending.reject);
-  try {
-    await Promise.race([started, copying]);
-  } catch (error) {
-    await client.end().catch(() => undefined); // refused; the reason is already on its way
-    throw error;
-  }
+  await within(START_MS, 'the stream to start', Promise.race([started, copying, ending.promise]));
   connection.stream.pause();
-  connection.stream.on('data', pileUp);
+  connection.stream.on('data', (chunk) => {
+    heardAt = performance.now();
+    pileUp(chunk);
+  });
   // Asking for a reply makes an idle server say how far it is, so an idle publication does not pin the log.
-  const timer = setInterval(() => sendStatus(true), STATUS_EVERY_MS);
+  const timer = setInterval(() => {
+    sendStatus(true);
+    noticeSilence();
+  }, STATUS_EVERY_MS);
 
   return {
     system,
@@ -189,8 +223,8 @@ export async function openLogReader(options: LogReaderOptions): Promise<LogReade
     close: async () => {
       closed = true;
       clearInterval(timer);
-      connection.stream.destroy();
-      await client.end().catch(() => undefined); // the socket is gone: the slot is free at once
+      connection.stream.destroy(); // the socket is gone: the slot is free at once
+      await disconnect(client);
     },
   };
 }

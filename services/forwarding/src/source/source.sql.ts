@@ -1,6 +1,7 @@
 // Every statement on the source database that is not the journal itself: what is checked before it is trusted, the slot,
 // the watermarks. On plain `pg` connections.
 import type pg from 'pg';
+import type { Mark } from './history.ts';
 
 export interface Publication {
   /** Why this source cannot be forwarded as it is configured; null: it can. The server only warns of some of these. */
@@ -42,7 +43,7 @@ async function findMisconfiguration(client: pg.ClientBase, publication: string):
   if (!found.complete || !found.insert_only)
     return `publication ${publication} does not publish inserts and nothing else`;
   if (!found.via_root) return `publication ${publication} does not publish through the partition root`;
-  for (const table of ['order_event', 'journal_watermark'])
+  for (const table of ['order_event', 'journal_watermark', 'generation_raised'])
     if (!found.tables.includes(table)) return `publication ${publication} lacks ${table}`;
   return null;
 }
@@ -86,10 +87,21 @@ export async function hasSlotCap(client: pg.ClientBase): Promise<boolean> {
   return rows[0]?.capped ?? false;
 }
 
-export async function readGeneration(client: pg.ClientBase): Promise<number> {
-  const { rows } = await client.query<{ generation: number }>('select generation from source_generation');
-  if (rows[0] === undefined) throw new Error('the source has no generation');
-  return rows[0].generation;
+/**
+ * What a failover could lose of what is forwarded. Null: nothing, because commits wait for a synchronous standby, and the
+ * log of this slot is sent only when the standby whose slot is named has it.
+ */
+export async function findUnguarded(client: pg.ClientBase, slot: string): Promise<string | null> {
+  const { rows } = await client.query<{ standbys: string; slots: string; failover: boolean | null }>(
+    `select current_setting('synchronous_standby_names') as standbys,
+       current_setting('synchronized_standby_slots') as slots,
+       (select failover from pg_replication_slots where slot_name = $1) as failover`,
+    [slot],
+  );
+  const found = rows[0];
+  if (found?.standbys === '') return 'no synchronous standby (synchronous_standby_names is empty)';
+  if (found?.slots === '') return 'synchronized_standby_slots is empty: the log is sent before a standby has it';
+  return found?.failover === false ? `slot ${slot} is not kept on standbys (failover is off)` : null;
 }
 
 /** A transaction id of our own: every transaction that was given one before has a smaller one. */
@@ -116,8 +128,12 @@ export async function readWatermarkValue(client: pg.ClientBase): Promise<string 
   return rows[0]?.prepared === false ? rows[0].value : undefined;
 }
 
-export async function insertWatermark(client: pg.ClientBase, node: string, value: string): Promise<void> {
-  await client.query('insert into journal_watermark (node, value) values ($1, $2)', [node, value]);
+export async function insertWatermark(client: pg.ClientBase, node: string, value: string): Promise<Mark['watermark']> {
+  const { rows } = await client.query<{ id: string; written_at: string }>(
+    'insert into journal_watermark (node, value) values ($1, $2) returning id::text, written_at::text',
+    [node, value],
+  );
+  return rows[0] ?? null;
 }
 
 /** Keeps the last so many. Index: the primary key. */

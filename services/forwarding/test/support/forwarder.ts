@@ -30,6 +30,7 @@ export interface SourceSeen {
   readonly state: string;
   readonly route: string;
   readonly reason: string | null;
+  readonly warnings: readonly { readonly name: string }[];
   readonly retained_bytes: number | null;
 }
 
@@ -57,6 +58,10 @@ export interface ForwarderOptions {
   /** Of another forwarder that is to be a standby of. */
   readonly databaseUrl?: string;
   readonly kafka?: KafkaConnection;
+  /** Default: the source's own. */
+  readonly sourceUrls?: readonly string[];
+  /** Default: a single machine, and that is accepted. */
+  readonly guarded?: boolean;
 }
 
 export async function startForwarder(options: ForwarderOptions): Promise<RunningForwarder> {
@@ -73,7 +78,15 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
       instance,
       internal: { host: '127.0.0.1', port },
       database_url: databaseUrl,
-      sources: [{ name: 'collection', database_url: source.url, slot: source.slot, publication: 'ballast_journal' }],
+      sources: [
+        {
+          name: 'collection',
+          database_url: options.sourceUrls ?? source.url,
+          slot: source.slot,
+          publication: 'ballast_journal',
+          ...(options.guarded === true ? {} : { single_machine: 'accepted' }),
+        },
+      ],
       subscribers: subscribers.map(({ name, url, token }) => ({
         name,
         url,

@@ -14,6 +14,8 @@ export interface TestSource {
   query(text: string, values?: unknown[]): Promise<pg.QueryResult>;
   /** Writes `count` events of new orders in transactions of `perTransaction`, from several connections at once. */
   write(count: number, perTransaction?: number): Promise<void>;
+  /** One more event of every order, whose reference is `text`. */
+  append(text: string): Promise<void>;
   /** Writes events of new orders until stopped; resolves to the number of events. `perSecond`: about so many. */
   load(perSecond: number): { stop(): Promise<number> };
   /** Ends its sessions and replication slot, and drops it. */
@@ -81,6 +83,15 @@ export async function startSource(label: string, own?: TestDatabase): Promise<Te
         while (left-- > 0) await transaction(writer, own, perTransaction);
       };
       await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(writer, [])));
+    },
+    append: async (text) => {
+      await pool.query(
+        `insert into order_event (merchant_id, order_id, version, type, livemode, generation, data)
+         select merchant_id, order_id, version + 1, type, livemode, (select generation from source_generation),
+           data || jsonb_build_object('version', version + 1, 'merchant_reference', $1::text)
+         from (select distinct on (order_id) * from order_event order by order_id, version desc) last`,
+        [text],
+      );
     },
     load: (perSecond) => {
       let stopped = false;

@@ -51,6 +51,10 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     onWatermark: async (trx, { value }) => {
       subscriber.watermarks.push({ value, events: await countOf(trx) });
     },
+    reconcile: async (trx, forks) => {
+      for (const { order_id, from_version } of forks)
+        await trx.raw('delete from effect where order_id = ? and version >= ?', [order_id, from_version]);
+    },
     apply: async (trx, events) => {
       await subscriber.beforeApply(events);
       await trx.raw(
@@ -133,6 +137,15 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       const differences = wrong.rows.map(({ order_id, versions }) => `${order_id}: ${versions.join(',')}`);
       if (JSON.stringify(journal.rows[0]) !== JSON.stringify(ours.rows[0]))
         differences.push(`journal ${JSON.stringify(journal.rows[0])}, effects ${JSON.stringify(ours.rows[0])}`);
+      const texts = await knex.raw<{ rows: { event: string }[] }>(
+        `select order_id || ' ' || version || ' ' || text as event from effect`,
+      );
+      const written = await source.query(
+        `select order_id || ' ' || version || ' ' || coalesce(data->>'merchant_reference', '') as event from order_event`,
+      );
+      const known = new Set(texts.rows.map(({ event }) => event));
+      const missing = written.rows.map(({ event }) => String(event)).filter((event) => !known.has(event));
+      if (missing.length > 0) differences.push(`${missing.length} of other content, the first ${missing[0]}`);
       return differences;
     },
     close: async () => {

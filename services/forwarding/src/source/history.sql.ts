@@ -1,0 +1,68 @@
+// Every statement about which history the source is in. On plain `pg` connections.
+import type pg from 'pg';
+import { parseSnapshot } from '../delivery/snapshot.ts';
+import type { Raise } from './generations.ts';
+import type { History, Mark } from './history.ts';
+import { parseLsn } from './lsn.ts';
+
+/** Several times a minute at most; fails on a standby. */
+export async function readHistory(client: pg.ClientBase): Promise<History & { readonly end: number }> {
+  const { rows } = await client.query<{ system: string; timeline: number; generation: number; end: string }>(
+    `select system_identifier::text as system, (select generation from source_generation) as generation,
+       ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int as timeline,
+       pg_current_wal_insert_lsn()::text as end
+     from pg_control_system()`,
+  );
+  const row = rows[0];
+  if (row === undefined || row.generation === null) throw new Error('the source has no generation');
+  return { ...row, end: parseLsn(row.end) };
+}
+
+/** Newest first. */
+export async function readRaises(client: pg.ClientBase): Promise<Raise[]> {
+  const { rows } = await client.query<{ generation: number; since: string }>(
+    'select generation, since::text from generation_raised order by generation desc',
+  );
+  return rows.map(({ generation, since }) => ({ generation, since: parseSnapshot(since) }));
+}
+
+/** Index: the primary keys. */
+export async function hasMark(client: pg.ClientBase, { watermark, event }: Mark): Promise<boolean> {
+  const { rows } = await client.query<{ found: boolean }>(
+    `select ($1::bigint is null or exists (select from journal_watermark where id = $1 and written_at = $2))
+       and ($3::uuid is null or exists (select from order_event
+         where merchant_id = $3 and order_id = $4 and version = $5 and occurred_at = $6)) as found`,
+    [
+      watermark?.id ?? null,
+      watermark?.written_at ?? null,
+      event?.merchant_id ?? null,
+      event?.order_id ?? null,
+      event?.version ?? null,
+      event?.occurred_at ?? null,
+    ],
+  );
+  return rows[0]?.found === true;
+}
+
+/** Before anything is written to a database whose history was replaced: its newest watermark is of the old history. */
+export async function readNewestMark(client: pg.ClientBase): Promise<{ mark: Mark; snapshot: string } | undefined> {
+  const { rows } = await client.query<{ id: string; written_at: string; snapshot: string }>(
+    `select id::text, written_at::text, snapshot::text from journal_watermark order by id desc limit 1`,
+  );
+  const row = rows[0];
+  return row === undefined
+    ? undefined
+    : { mark: { watermark: { id: row.id, written_at: row.written_at }, event: null }, snapshot: row.snapshot };
+}
+
+/** If it is still the one that was judged; false: somebody else was quicker. Locks the generation's only row. */
+export async function raiseGeneration(
+  client: pg.ClientBase,
+  raise: { from: number; to: number; since: string; reason: string; by: string },
+): Promise<boolean> {
+  const { rows } = await client.query<{ raised: boolean | null }>(
+    'select raise_generation($1, $2, $3, $4, $5) as raised',
+    [raise.from, raise.to, raise.since, raise.reason, raise.by],
+  );
+  return rows[0]?.raised === true;
+}

@@ -1,0 +1,81 @@
+// Is the source still the database that was forwarded? What is remembered of it (positions, snapshots, what consumers have)
+// holds only if nothing of it was lost since. A pure decision, from what was remembered and what is found:
+//
+//   same       everything remembered is still there: also after a failover to a standby that provably had all of it
+//   declared   its generation was raised by somebody else: an operator, or a forwarder that died right after it
+//   replaced   it is an older state of the same database, or may be: the generation is to be raised
+//   foreign    it is another cluster, or another branch of its history: nothing at all can be said about what is common
+//   stale      its timeline is older than the one that was followed: most likely an old primary that came back. Following
+//              it would undo the failover, so a person decides
+export interface History {
+  /** PostgreSQL's own identifier of the cluster. */
+  readonly system: string;
+  readonly timeline: number;
+  readonly generation: number;
+}
+
+/** The last rows that were seen of it: a history that has lost nothing has them. */
+export interface Mark {
+  /** The newest one that was written. */
+  readonly watermark: { readonly id: string; readonly written_at: string } | null;
+  /** The last one in its log. */
+  readonly event: EventMark | null;
+}
+
+export interface EventMark {
+  readonly merchant_id: string;
+  readonly order_id: string;
+  readonly version: number;
+  readonly occurred_at: string;
+}
+
+export interface Remembered extends History {
+  readonly mark: Mark;
+  /** How far its log was known. */
+  readonly reached: number;
+  /** Nothing was forwarded that its synchronous standby did not have. */
+  readonly guarded: boolean;
+  /** The furthest transaction id that a stored snapshot knows of. */
+  readonly xmax: number;
+}
+
+export interface Found extends History {
+  /** Where its log left the remembered timeline; undefined: it never was on it. */
+  readonly leftAt: number | undefined;
+  /** Where its log ends. */
+  readonly end: number;
+  readonly nextXid: number;
+  readonly hasMark: boolean;
+}
+
+export type Verdict =
+  | { readonly kind: 'same' }
+  | { readonly kind: 'declared'; readonly foreign: boolean }
+  | { readonly kind: 'replaced' | 'foreign' | 'stale'; readonly why: string };
+
+export function judgeHistory(before: Remembered, now: Found): Verdict {
+  const foreign = now.system !== before.system;
+  if (now.generation > before.generation) return { kind: 'declared', foreign };
+  if (foreign) return { kind: 'foreign', why: `it is the cluster ${now.system}, not ${before.system}` };
+  if (now.timeline < before.timeline)
+    return { kind: 'stale', why: `its timeline is ${now.timeline}, and ${before.timeline} was followed before` };
+  if (now.generation < before.generation)
+    return {
+      kind: 'foreign',
+      why: `its generation is ${now.generation}, and ${before.generation} was forwarded before`,
+    };
+  if (!now.hasMark) return { kind: 'replaced', why: 'it lacks the last that was seen of it' };
+  if (before.xmax > now.nextXid)
+    return { kind: 'replaced', why: 'it has yet to give out transaction ids already seen' };
+  if (now.timeline === before.timeline)
+    return before.reached > now.end ? { kind: 'replaced', why: 'its log ends before what was read of it' } : SAME;
+  if (now.leftAt === undefined) return { kind: 'foreign', why: `it never was on timeline ${before.timeline}` };
+  if (before.reached > now.leftAt)
+    return { kind: 'replaced', why: 'it was promoted before it had all that was forwarded' };
+  // What was forwarded in the last half second before a crash was not stored; only the standby's guard vouches for it.
+  return before.guarded
+    ? SAME
+    : { kind: 'replaced', why: 'it was promoted, and no standby was known to have all that was forwarded' };
+}
+
+const SAME = { kind: 'same' } as const;

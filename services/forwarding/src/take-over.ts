@@ -1,0 +1,139 @@
+// After the slot is ours and before anything is forwarded: is this still the database that was forwarded, and what are its
+// slot's position and the stored ones worth?
+//
+// Whoever finds that the history was replaced raises the generation, here, before anything of the new history leaves: the
+// holder of the slot is the only one who knows what was forwarded. If it dies right after the raise, the next one finds a
+// newer generation than the one that was forwarded, and draws the same conclusions; so one incident raises it once.
+import type { Knex } from '@ballast/database';
+import type { Logger } from '@ballast/telemetry';
+import type pg from 'pg';
+import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from './delivery/feeds.sql.ts';
+import { earlier, parseSnapshot, SEES_NOTHING, type Snapshot } from './delivery/snapshot.ts';
+import { Misconfigured } from './misconfigured.ts';
+import { type GenerationOf, openGenerations } from './source/generations.ts';
+import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './source/history.sql.ts';
+import { type Found, judgeHistory, type Mark, type Verdict } from './source/history.ts';
+import type { System } from './source/identify-system.ts';
+import { parseLsn } from './source/lsn.ts';
+import { findUnguarded, type Publication, readSlot, takeXid } from './source/source.sql.ts';
+
+export interface TakeOverOptions {
+  readonly client: pg.ClientBase;
+  /** Of the server whose log is read. */
+  readonly system: System;
+  readonly publication: Publication;
+  readonly source: { readonly name: string; readonly slot: string };
+  readonly instance: string;
+  /** Subscribers, and Kafka where there is one. */
+  readonly names: readonly string[];
+  /** Forwarding's own database. */
+  readonly knex: Knex;
+  readonly logger: Logger;
+}
+
+export interface TakenOver {
+  readonly epoch: bigint;
+  readonly generation: number;
+  readonly generationOf: GenerationOf;
+  /** Where the slot stands. */
+  readonly start: number;
+  /** A transaction id given out after the slot was ours. */
+  readonly barrierXid: number;
+  readonly mark: Mark;
+  readonly unguarded: string | null;
+  readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
+}
+
+/** What of the old history a feed may still believe in. */
+type Belief = 'all' | 'none' | { readonly upTo: Snapshot };
+
+export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
+  const { client, system, publication, source, instance, names, knex } = options;
+  const barrierXid = await takeXid(client);
+  const slot = await readSlot(client, source.slot);
+  const history = await readHistory(client);
+  if (history.system !== system.system || history.timeline !== system.timeline)
+    throw new Error('two servers answer for this source, of different histories');
+  const before = await readLead(knex, source.name);
+  const feeds = await readFeeds(knex, source.name, names);
+  const found = {
+    ...history,
+    leftAt: before === null ? undefined : system.leftAt.get(before.timeline),
+    nextXid: barrierXid + 1,
+    hasMark: before === null || (await hasMark(client, before.mark)),
+  };
+  const xmax = Math.max(0, ...feeds.map((feed) => parseSnapshot(feed.snapshot).xmax));
+  const verdict = before === null ? FIRST : judgeHistory({ ...before, xmax }, found);
+  const { generation, mark, belief } = await drawConclusions(options, verdict, before, found);
+  const unguarded = await findUnguarded(client, source.slot);
+  const known: RememberedSource = {
+    system: found.system,
+    timeline: found.timeline,
+    generation,
+    publication: publication.state,
+    mark,
+    reached: found.end,
+    guarded: unguarded === null,
+  };
+  const epoch = await takeLead(knex, source.name, instance, known);
+  const start = parseLsn(slot?.confirmed ?? '0/0');
+  const positionsHold = belief === 'all' && before?.publication === publication.state;
+  return {
+    epoch,
+    generation,
+    generationOf: openGenerations(await readRaises(client)),
+    start,
+    barrierXid,
+    mark,
+    unguarded,
+    stored: feeds.map((feed) => ({
+      feed: believing(feed, belief),
+      startsInLog: positionsHold && feed.reading === 'log' && feed.frontier >= start && feed.wanted === 'on',
+    })),
+  };
+}
+
+const FIRST: Verdict = { kind: 'same' };
+const NOTHING_SEEN: Mark = { watermark: null, event: null };
+
+async function drawConclusions(
+  { client, source, instance, logger }: TakeOverOptions,
+  verdict: Verdict,
+  before: RememberedSource | null,
+  found: Found,
+): Promise<{ generation: number; mark: Mark; belief: Belief }> {
+  switch (verdict.kind) {
+    case 'same':
+      return { generation: found.generation, mark: before?.mark ?? NOTHING_SEEN, belief: 'all' };
+    case 'stale':
+      throw new Misconfigured(
+        `${verdict.why}: an old primary, or a backup restored by hand (then: npx ballast source new-generation)`,
+      );
+    case 'declared': {
+      const first = (await readRaises(client)).findLast(({ generation }) => generation > (before?.generation ?? 0));
+      const belief = verdict.foreign || first === undefined ? 'none' : { upTo: first.since };
+      logger.warn({ generation: found.generation }, 'the generation was raised; feeds go on from what still holds');
+      return { generation: found.generation, mark: NOTHING_SEEN, belief };
+    }
+    case 'replaced':
+    case 'foreign': {
+      const newest = verdict.kind === 'replaced' ? await readNewestMark(client) : undefined;
+      const upTo = newest === undefined ? SEES_NOTHING : parseSnapshot(newest.snapshot);
+      const to = Math.max(found.generation, before?.generation ?? 0) + 1;
+      const raise = { from: found.generation, to, since: upTo.text, reason: verdict.why, by: instance };
+      if (!(await raiseGeneration(client, raise))) throw new Error('the generation was raised by somebody else');
+      logger.error(
+        { source: source.name, reason: verdict.why, generation: to },
+        'the history of the source was replaced: its generation is raised, and what may be lost is delivered again',
+      );
+      return { generation: to, mark: newest?.mark ?? NOTHING_SEEN, belief: { upTo } };
+    }
+  }
+}
+
+/** Nothing of what was delivered from a history that is lost counts as delivered. */
+function believing(feed: StoredFeed, belief: Belief): StoredFeed {
+  if (belief === 'all') return feed;
+  const snapshot = belief === 'none' ? SEES_NOTHING : earlier(parseSnapshot(feed.snapshot), belief.upTo);
+  return { ...feed, reading: 'journal', snapshot: snapshot.text };
+}
