@@ -1,6 +1,7 @@
 // What is with a person, and the answers that were odd. Small tables: by primary key, and the open cases by their index;
 // each case's order and attempt by primary key, in the one partition that its id names.
 import type { Knex } from 'knex';
+import type { AttemptState } from './payment.ts';
 
 export interface PersonCase {
   readonly merchant_id: string;
@@ -12,7 +13,7 @@ export interface PersonCase {
   readonly evidence: unknown;
   readonly opened_at: string;
   readonly order_status: string;
-  readonly attempt_state: string;
+  readonly attempt_state: AttemptState;
   readonly bank_reference: string;
   readonly amount: bigint;
   readonly currency: string;

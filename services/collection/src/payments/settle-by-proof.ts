@@ -7,7 +7,7 @@ import { learnOutside } from './learn-outside.ts';
 import { type Lesson, lesson } from './learnt.ts';
 import type { MovableRow } from './moves.sql.ts';
 import type { AttemptState } from './payment.ts';
-import { closeCase, openCaseOf } from './persons.sql.ts';
+import { closeCase, openCaseOf, type PersonCase } from './persons.sql.ts';
 import { factsOfRow } from './replay.ts';
 import { notWithPerson } from './try-again.ts';
 
@@ -35,7 +35,7 @@ export async function settleByProof(core: PaymentsCore, command: SettleByProofCo
     if (!(await closeCase(core.knex, place, closing))) throw notWithPerson(orderId);
     return;
   }
-  const effect = await learnOutside(core, place, (row) => provenLesson(row, outcome), closing);
+  const effect = await learnOutside(core, place, (row) => provenLesson(row, outcome, open), closing);
   if (effect.kind === 'moved') return;
   throw new Problem('proof_does_not_fit', `An order that is ${open.order_status} cannot be settled as ${outcome}.`, {
     orderId: publicId('ord', orderId),
@@ -46,9 +46,9 @@ export async function settleByProof(core: PaymentsCore, command: SettleByProofCo
 /** `reversing`: it reaches no bank, and a person has the bank's word another way. */
 const settled: readonly AttemptState[] = ['needs_person', 'reversal_refused', 'reversing'];
 
-/** An approval that is proved after approve_until, as nearly all are, is given back like any late one. */
-function provenLesson(row: MovableRow, outcome: ProvenOutcome): Lesson {
-  if (!settled.includes(row.state)) throw notWithPerson(row.order_id);
+/** The attempt is still as the case has it. An approval that is proved after approve_until, as nearly all are, is given back like any late one. */
+function provenLesson(row: MovableRow, outcome: ProvenOutcome, open: PersonCase): Lesson {
+  if (row.state !== open.attempt_state || !settled.includes(row.state)) throw notWithPerson(row.order_id);
   const told = lesson(factsOfRow(row), outcome, 'proved_by_person', null);
   switch (outcome) {
     case 'approved':
