@@ -91,7 +91,7 @@ function methodOf(run: number, n: number): Readonly<Record<string, unknown>> {
 /** Declined, so that the books hold nothing that an order would have to explain. */
 function bankCharge(host: string, run: number, n: number): Buffer {
   const body = JSON.stringify({
-    reference: `PROBE${String(run).padStart(8, '0')}${String(n).padStart(15, '0')}`,
+    reference: `PROBE${String(run).padStart(8, '0')}N${String(n).padStart(14, '0')}`,
     merchant_number: 'PROBE',
     terminal_number: 'PROBE',
     amount: LEAST_AMOUNT,
