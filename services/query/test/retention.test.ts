@@ -56,6 +56,19 @@ test('old weeks are dropped, young ones stay, and a late event of a dropped orde
   expect(rows).toEqual([{ order_id: young[0].order_id }]);
 });
 
+test('an order that waits for an event is forgotten with its day: nothing will ever fill its gap', async () => {
+  const [, early] = made(start + 10 * DAY_MS, 4);
+  expect(await query.deliver([early])).toMatchObject({ held: 1, gaps: [{ order_id: early.order_id }] });
+  expect((await query.deliver([early])).gaps).toHaveLength(1);
+  today = start + 60 * DAY_MS;
+  await retain();
+  expect((await query.deliver(made(today, 5))).gaps).toEqual([]);
+  const { rows } = await query.knex.raw(
+    `select order_id from consumer_held union all select order_id from consumer_position where waits_for is not null`,
+  );
+  expect(rows).toEqual([]);
+});
+
 test('an id from the far future is nobody’s order: parked, seen, and no partition is made for it', async () => {
   const before = await partitions();
   const strange = made(today + 400 * DAY_MS, 3);

@@ -81,7 +81,7 @@ export interface Consumer {
   retryParked(orderId: string): Promise<DeliveryReply>;
   /** Forgets all positions in the transaction that empties the read model: a rebuild starts from zero. */
   forgetEverything(trx: Knex.Transaction): Promise<void>;
-  /** Forgets positions of orders older than this id, for retention. */
+  /** Forgets orders older than this id, for retention: also what waits or is parked of them. */
   forgetOrdersBefore(firstKeptOrderId: string): Promise<number>;
 }
 

@@ -210,12 +210,17 @@ export async function forgetEverything(trx: Knex.Transaction): Promise<void> {
   await trx.raw('truncate consumer_position, consumer_held, consumer_parked, consumer_watermark');
 }
 
-/** Positions of orders older than the retention, by the time in the id. Index: the primary key's left edge. */
+/**
+ * Everything about orders older than the retention, by the time in the id: also of those that wait. Their journal is gone with
+ * them, so nothing will ever fill their gap. Index: the primary keys' left edge.
+ */
 export async function forgetOrdersBefore(knex: Knex, firstKeptOrderId: string): Promise<number> {
   const { rows } = await knex.raw<{ rows: { count: bigint }[] }>(
-    `with gone as (delete from consumer_position where order_id < ?::uuid and waits_for is null returning 1)
+    `with held as (delete from consumer_held where order_id < :first::uuid),
+     parked as (delete from consumer_parked where order_id < :first::uuid),
+     gone as (delete from consumer_position where order_id < :first::uuid returning 1)
      select count(*) as count from gone`,
-    [firstKeptOrderId],
+    { first: firstKeptOrderId },
   );
   return Number(rows[0]?.count ?? 0);
 }
