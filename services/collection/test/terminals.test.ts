@@ -93,7 +93,7 @@ describe('a payment', () => {
     const live = createTerminal({ url: running.url, key: { terminal_id: TERMINAL, key_id, secret } });
     expect(await live.pay(running.sale())).toMatchObject({ status: 201, json: { livemode: true, status: 'approved' } });
     expect(running.books('bank_live')).toHaveLength(1);
-    expect(running.books('bank_a').every((entry) => entry['livemode'] === false)).toBe(true);
+    expect(running.books('bank_a').every((entry) => entry.livemode === false)).toBe(true);
     await running.admin('DELETE', `/admin/terminals/${TERMINAL}/keys/${key_id}`);
   });
 });

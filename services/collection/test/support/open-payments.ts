@@ -1,16 +1,13 @@
 // The payments of one instance (or several) inside the test's process, on a database of their own, against the real bank
 // simulator in a process of its own: for tests that look at one verb, or make two of them race.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type HttpChannel, openHttpChannel } from '@ballast/channels';
 import type { PaymentRequest } from '@ballast/contracts';
 import { type Knex, migrate, openDatabase, startDatabaseClock } from '@ballast/database';
-import { freePort } from '@ballast/database/embedded';
-import { freshDatabase, waitFor } from '@ballast/database/testing';
+import { freshDatabase } from '@ballast/database/testing';
 import { defaultRules, type PolicyRules } from '@ballast/resilience';
 import { createLogger } from '@ballast/telemetry';
 import { openMasterKeys } from '../../src/cards/master-keys.ts';
@@ -27,6 +24,7 @@ import { defaultResolving, type Resolving } from '../../src/payments/resolving.t
 import { takePayment } from '../../src/payments/take-payment.ts';
 import { voidPayment } from '../../src/payments/void-payment.ts';
 import { ensurePartitions } from '../../src/workers/partitions.ts';
+import { type BankSetting, type Book, type SimulatedBanks, startBanks } from './simulated-banks.ts';
 
 export const MERCHANT = '019a0000-0000-7000-8000-00000000000a';
 export const terminal = {
@@ -53,13 +51,6 @@ export const quickResolving: Resolving = {
   silenceBeforePersonMs: 600_000,
 };
 
-export interface Book {
-  readonly kind: string;
-  readonly reference: string;
-  readonly result: string;
-  readonly amount: number;
-}
-
 export interface TestPayments {
   readonly core: PaymentsCore;
   readonly knex: Knex;
@@ -78,9 +69,9 @@ export interface TestPayments {
     core?: PaymentsCore,
     idempotencyKey?: string,
   ): Promise<Told>;
-  script(bank: string, script: object): Promise<void>;
-  heal(bank: string): Promise<void>;
-  bankUrl(bank: string): string;
+  readonly script: SimulatedBanks['script'];
+  readonly heal: SimulatedBanks['heal'];
+  readonly bankUrl: SimulatedBanks['url'];
   /** For another instance: its channels, with other addresses or rules. */
   channelsTo(urls: Readonly<Record<string, string>>, rules?: PolicyRules): Map<string, HttpChannel>;
   books(bank?: string): Book[];
@@ -95,7 +86,7 @@ export interface TestPayments {
 
 export interface TestPaymentsOptions {
   readonly label: string;
-  readonly banks?: readonly { readonly name: string; readonly [setting: string]: unknown }[];
+  readonly banks?: readonly BankSetting[];
   readonly horizonMs?: number;
   readonly timeoutMs?: number;
   readonly core?: Partial<PaymentsOptions>;
@@ -103,18 +94,11 @@ export interface TestPaymentsOptions {
   readonly urls?: Readonly<Record<string, string>>;
 }
 
-const simulatorMain = fileURLToPath(new URL('../../../bank-simulator/src/main.ts', import.meta.url));
-
 export async function openTestPayments(options: TestPaymentsOptions): Promise<TestPayments> {
   const { label, banks = [{ name: 'bank_a' }], horizonMs = 0, timeoutMs = 300 } = options;
   const database = await freshDatabase(label);
   const directory = mkdtempSync(join(tmpdir(), 'ballast-payments-'));
-  const ports = new Map(await Promise.all(banks.map(async ({ name }) => [name, await freePort()] as const)));
-  const adminPort = await freePort();
-  const simulator = await startSimulator(directory, {
-    banks: banks.map((bank) => ({ ...bank, port: ports.get(bank.name), books_dir: directory })),
-    admin_port: adminPort,
-  });
+  const simulated = await startBanks(directory, banks);
   const knex = openDatabase({ url: database.url, applicationName: `test ${label}`, poolMax: 8 });
   await migrate(knex, new URL('../../migrations/', import.meta.url));
   const clock = await startDatabaseClock(knex);
@@ -138,14 +122,13 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     retry: { ...defaultRules.retry, retries: 0 },
     breaker: { ...defaultRules.breaker, minimumCalls: 100_000 },
   };
-  const bankUrl = (bank: string) => `http://127.0.0.1:${ports.get(bank)}`;
   const openChannels = (urls: Readonly<Record<string, string>> = {}, all = rules) =>
     new Map(
       banks.map(({ name }) => [
         name,
         openHttpChannel({
           name,
-          url: urls[name] ?? bankUrl(name),
+          url: urls[name] ?? simulated.url(name),
           livemode: false,
           horizonMs,
           keepsEarlyReversals: false,
@@ -200,14 +183,6 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
     traceparent: null,
     ...terms,
   });
-  const admin = async (method: string, bank: string, body?: object) => {
-    const reply = await fetch(`http://127.0.0.1:${adminPort}/banks/${bank}/behaviour`, {
-      method,
-      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    if (!reply.ok) throw new Error(await reply.text());
-  };
 
   return {
     core,
@@ -235,11 +210,11 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
         receivedAt: performance.now(),
         traceparent: null,
       }),
-    script: (bank, script) => admin('PUT', bank, script),
-    heal: (bank) => admin('DELETE', bank),
-    bankUrl,
+    script: simulated.script,
+    heal: simulated.heal,
+    bankUrl: simulated.url,
     channelsTo: openChannels,
-    books: (bank = 'bank_a') => linesOf(join(directory, `${bank}.jsonl`)),
+    books: (bank = 'bank_a') => simulated.books(bank),
     order: async (orderId) => (await knex.raw('select * from orders where order_id = ?', [orderId])).rows[0],
     attempts: async (orderId) =>
       (await knex.raw('select * from attempt where order_id = ? order by attempt_no', [orderId])).rows,
@@ -269,7 +244,7 @@ export async function openTestPayments(options: TestPaymentsOptions): Promise<Te
       clock.close();
       vault.close();
       await knex.destroy();
-      simulator.kill('SIGKILL');
+      await simulated.close();
       await database.drop();
       rmSync(directory, { recursive: true });
     },
@@ -287,30 +262,4 @@ export function routeTo(channel: string, extra: Partial<Route> = {}): Route {
     terminalNumber: 'T1',
     ...extra,
   };
-}
-
-async function startSimulator(
-  directory: string,
-  config: { readonly banks: readonly object[]; readonly admin_port: number },
-): Promise<ChildProcess> {
-  const file = join(directory, 'simulator.json');
-  writeFileSync(file, JSON.stringify(config));
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', simulatorMain], {
-    env: { ...process.env, BALLAST_CONFIG: file },
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  await waitFor('the bank simulator', () =>
-    fetch(`http://127.0.0.1:${config.admin_port}/livez`).then(
-      (reply) => reply.ok,
-      () => false,
-    ),
-  );
-  return child;
-}
-
-function linesOf(file: string): Book[] {
-  return readFileSync(file, 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line));
 }

@@ -1,16 +1,20 @@
 // Collection and three simulated banks as processes of their own, on a database of their own, seen as a terminal sees them.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { freePort } from '@ballast/database/embedded';
-import { freshDatabase, waitFor } from '@ballast/database/testing';
+import { freshDatabase } from '@ballast/database/testing';
 import { request } from 'undici';
 import { createTerminal, type PaymentBody, type Terminal } from '../../../../scripts/system/terminal.ts';
-
-const mainOf = (service: string) => fileURLToPath(new URL(`../../../${service}/src/main.ts`, import.meta.url));
+import {
+  type BankSetting,
+  endService,
+  type SimulatedBanks,
+  startBanks,
+  startService,
+  untilAnswers,
+} from './simulated-banks.ts';
 
 export const MERCHANT = 'mer_019a0000-0000-7000-8000-00000000000a';
 export const TERMINAL = 'trm_019a0000-0000-7000-8000-0000000000a1';
@@ -27,9 +31,8 @@ export interface RunningCollection {
     path: string,
     body?: unknown,
   ): Promise<{ status: number; json: never }>;
-  /** What a bank does from now on (services/bank-simulator/README.md). */
-  script(bank: string, script: object): Promise<void>;
-  books(bank: string): Record<string, unknown>[];
+  readonly script: SimulatedBanks['script'];
+  readonly books: SimulatedBanks['books'];
   log(): string;
   kill(signal: NodeJS.Signals): Promise<void>;
   restart(): Promise<void>;
@@ -38,7 +41,7 @@ export interface RunningCollection {
 
 export interface RunOptions {
   readonly label: string;
-  readonly banks?: readonly { readonly name: string; readonly [setting: string]: unknown }[];
+  readonly banks?: readonly BankSetting[];
   /** Of every channel: url, livemode and name aside. */
   readonly channel?: object;
 }
@@ -51,12 +54,8 @@ export async function runCollection({
   const database = await freshDatabase(label);
   const directory = mkdtempSync(join(tmpdir(), 'ballast-collection-'));
   const adminToken = randomBytes(24).toString('base64url');
-  const [port, internalPort, simulatorPort] = [await freePort(), await freePort(), await freePort()];
-  const bankPorts = await Promise.all(banks.map(() => freePort()));
-  const simulator = startProcess('bank-simulator', directory, {
-    banks: banks.map((bank, index) => ({ ...bank, port: bankPorts[index], books_dir: directory })),
-    admin_port: simulatorPort,
-  });
+  const [port, internalPort] = [await freePort(), await freePort()];
+  const simulated = await startBanks(directory, banks);
   const config = {
     instance: 'collection-test',
     listen: { host: '127.0.0.1', port },
@@ -70,9 +69,9 @@ export async function runCollection({
     },
     admin_token: adminToken,
     single_machine: 'accepted',
-    channels: banks.map((bank, index) => ({
+    channels: banks.map((bank) => ({
       name: bank.name,
-      url: `http://127.0.0.1:${bankPorts[index]}`,
+      url: simulated.url(bank.name),
       livemode: bank['livemode'] ?? false,
       horizon_ms: 1_000,
       ...channel,
@@ -80,19 +79,8 @@ export async function runCollection({
   };
   const url = `http://127.0.0.1:${port}`;
   const internalUrl = `http://127.0.0.1:${internalPort}`;
-  let collection = startProcess('collection', directory, config);
-
-  const ready = (base: string, path: string) =>
-    waitFor(
-      `${base}${path}`,
-      () =>
-        fetch(base + path).then(
-          (reply) => reply.ok,
-          () => false,
-        ),
-      20_000,
-    );
-  await Promise.all([ready(internalUrl, '/readyz'), ready(`http://127.0.0.1:${simulatorPort}`, '/livez')]);
+  let collection = startService('collection', directory, config);
+  await untilAnswers(`${internalUrl}/readyz`);
 
   const admin: RunningCollection['admin'] = async (method, path, body) => {
     const reply = await request(internalUrl + path, {
@@ -146,50 +134,19 @@ export async function runCollection({
       ...extra,
     }),
     admin,
-    script: async (bank, script) => {
-      const reply = await fetch(`http://127.0.0.1:${simulatorPort}/banks/${bank}/behaviour`, {
-        method: 'PUT',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(script),
-      });
-      if (!reply.ok) throw new Error(await reply.text());
-    },
-    books: (bank) => linesOf(join(directory, `${bank}.jsonl`)),
+    script: simulated.script,
+    books: simulated.books,
     log: () => readFileSync(join(directory, 'collection.log'), 'utf8'),
-    kill: (signal) => end(collection, signal),
+    kill: (signal) => endService(collection, signal),
     restart: async () => {
-      await end(collection, 'SIGKILL');
-      collection = startProcess('collection', directory, config);
-      await ready(internalUrl, '/readyz');
+      await endService(collection, 'SIGKILL');
+      collection = startService('collection', directory, config);
+      await untilAnswers(`${internalUrl}/readyz`);
     },
     close: async () => {
-      await Promise.all([end(collection, 'SIGTERM'), end(simulator, 'SIGTERM')]);
+      await Promise.all([endService(collection, 'SIGTERM'), simulated.close()]);
       await database.drop();
       rmSync(directory, { recursive: true });
     },
   };
-}
-
-function startProcess(service: string, directory: string, config: object): ChildProcess {
-  const configFile = join(directory, `${service}.json`);
-  writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
-  const log = openSync(join(directory, `${service}.log`), 'a');
-  return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', mainOf(service)], {
-    env: { ...process.env, BALLAST_CONFIG: configFile },
-    stdio: ['ignore', log, log],
-  });
-}
-
-async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill(signal);
-  await gone;
-}
-
-function linesOf(file: string): Record<string, unknown>[] {
-  return readFileSync(file, 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line));
 }
