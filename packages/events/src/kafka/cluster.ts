@@ -32,18 +32,27 @@ const IDENTITY_LIMIT_MS = 10_000;
 const POLL_MS = 100;
 
 export async function openCluster({ brokers, security }: KafkaConnection, topic: DeclaredTopic): Promise<Cluster> {
-  const links = new Map<string, Promise<BrokerLink>>();
+  const links = new Map<string, { readonly opening: Promise<BrokerLink>; opened?: BrokerLink }>();
   let view: ClusterView = { nodes: new Map(), leaders: [] };
   let refreshing: Promise<void> | undefined;
   let closed = false;
 
-  async function linkTo(address: string): Promise<BrokerLink> {
-    const known = await links.get(address)?.catch(() => undefined); // a failed try is followed by another
-    if (known?.open === true) return known;
-    if (closed) throw new Error('the cluster was left');
-    const opening = openLink(address, security);
-    links.set(address, opening);
-    return opening;
+  /** Who comes while it is being opened shares it; a failed try, or a broken link, is followed by another. */
+  function linkTo(address: string): Promise<BrokerLink> {
+    if (closed) return Promise.reject(new Error('the cluster was left'));
+    const known = links.get(address);
+    if (known !== undefined && known.opened?.open !== false) return known.opening;
+    const entry: { readonly opening: Promise<BrokerLink>; opened?: BrokerLink } = {
+      opening: openLink(address, security),
+    };
+    links.set(address, entry);
+    entry.opening.then(
+      (opened) => {
+        entry.opened = opened;
+      },
+      () => links.delete(address),
+    );
+    return entry.opening;
   }
 
   async function readView(): Promise<void> {
@@ -51,13 +60,21 @@ export async function openCluster({ brokers, security }: KafkaConnection, topic:
     for (const address of new Set([...view.nodes.values(), ...brokers])) {
       try {
         const link = await linkTo(address);
-        view = readMetadata(await link.request(METADATA, metadataRequest(topic.name)), topic.name);
+        const read = readMetadata(await link.request(METADATA, metadataRequest(topic.name)), topic.name);
+        refuseOtherSize(read.leaders.length);
+        view = read;
         return;
       } catch (error) {
         failures.push(error);
       }
     }
     throw failures.at(-1); // the last is of the configured brokers
+  }
+
+  /** A partition that the view does not have would have no leader, and what is for it would wait for ever. */
+  function refuseOtherSize(partitions: number): void {
+    if (partitions !== topic.partitions)
+      throw new Error(`Topic ${topic.name} has ${partitions} partitions, declared are ${topic.partitions}.`);
   }
 
   function refresh(): Promise<void> {
@@ -75,7 +92,7 @@ export async function openCluster({ brokers, security }: KafkaConnection, topic:
 
   function close(): void {
     closed = true;
-    for (const opening of links.values())
+    for (const { opening } of links.values())
       opening.then(
         (opened) => opened.close(),
         () => undefined, // it never opened
@@ -84,8 +101,6 @@ export async function openCluster({ brokers, security }: KafkaConnection, topic:
 
   try {
     await refresh();
-    if (view.leaders.length !== topic.partitions)
-      throw new Error(`Topic ${topic.name} has ${view.leaders.length} partitions, declared are ${topic.partitions}.`);
     const identity = await takeIdentity(() => linkTo([...view.nodes.values()][0] ?? ''));
     return { identity, leaders: () => view.leaders, link, refresh, close };
   } catch (error) {
