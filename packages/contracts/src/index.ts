@@ -12,18 +12,22 @@ export {
 } from './merchant-order.ts';
 export { amountSchema, amountToJson, type Currency, currencyDigits, currencySchema, MAX_AMOUNT } from './money.ts';
 export {
+  BEFORE_EVERYTHING,
   cloudEventType,
   type DeliveredMessage,
   type Delivery,
   type DeliveryReply,
   deliveryReplySchema,
   deliverySchema,
+  type Gap,
   type OrderEvent,
   type OrderEventType,
   type OrderState,
   orderEventSchema,
   orderEventTypes,
   orderStateSchema,
+  type Progress,
+  progressSchema,
   SNAPSHOT,
   type Watermark,
   watermarkSchema,

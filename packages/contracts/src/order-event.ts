@@ -83,12 +83,9 @@ export type OrderState = z.infer<typeof orderStateSchema>;
 export const orderEventSchema = z
   .object({
     kind: z.literal('event'),
-    id: z
-      .string()
-      .meta({
-        description:
-          '`<order uuid>:<version>:<generation>`, of a snapshot with `:snapshot`; the same on every delivery.',
-      }),
+    id: z.string().meta({
+      description: '`<order uuid>:<version>:<generation>`, of a snapshot with `:snapshot`; the same on every delivery.',
+    }),
     source: z.string().meta({ description: 'The owner of the journal, e.g. `collection`.' }),
     generation: z.int().min(1),
     type: z.enum(orderEventTypes),
@@ -104,18 +101,56 @@ export const orderEventSchema = z
 
 export type OrderEvent = z.infer<typeof orderEventSchema>;
 
-/** Everything decided before `value` on this node stands before this message, for this subscriber, on this route. */
+/** Always six digits and Z: such texts compare as the times do. */
+const markSchema = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
+
+/**
+ * A claim about one route, true for whoever has everything that came on it since its beginning, and had everything older
+ * when it began: everything decided before `value` on this node stands before this message.
+ */
 export const watermarkSchema = z
   .object({
     kind: z.literal('watermark'),
     source: z.string(),
     generation: z.int().min(1),
     node: z.string(),
-    value: z.string(),
+    value: markSchema.meta({ description: 'RFC 3339 UTC with microseconds.' }),
+    run: z.uuid().meta({
+      description: 'Deliveries without a hole between them; another one whenever the route begins anew.',
+    }),
+    after: markSchema.nullable().meta({
+      description:
+        'The value of the watermark before it in this run: nothing is missing between the two. Null: the run ' +
+        'begins here, and whatever was decided at `value` or later comes after it.',
+    }),
+    since: markSchema.nullable().meta({
+      description:
+        'Everything that came before the watermark `after` was decided before this time; null: not known. Who ' +
+        'joins at that watermark misses nothing, if it has everything decided before this time from elsewhere.',
+    }),
   })
   .meta({ id: 'Watermark' });
 
 export type Watermark = z.infer<typeof watermarkSchema>;
+
+/** Nothing was decided before it: a route whose beginning has this value has everything. */
+export const BEFORE_EVERYTHING = '1970-01-01T00:00:00.000000Z';
+
+/** How far a subscriber is: everything decided before `value` on this node is applied, held or parked there. */
+export const progressSchema = z
+  .object({
+    source: z.string(),
+    node: z.string(),
+    generation: z.int().min(1),
+    value: z.string(),
+    by_topic: z
+      .string()
+      .nullable()
+      .meta({ description: 'How far it would be by the topic alone; null: by the topic nothing is proven.' }),
+  })
+  .meta({ id: 'Progress' });
+
+export type Progress = z.infer<typeof progressSchema>;
 
 /** Body of a direct delivery: messages in the order of the log. */
 export const deliverySchema = z
@@ -135,7 +170,12 @@ export const deliveryReplySchema = z
     gaps: z
       .array(z.object({ merchant_id: z.uuid(), order_id: z.uuid(), after_version: z.int(), before_version: z.int() }))
       .max(1000),
+    progress: z
+      .array(progressSchema)
+      .default([])
+      .meta({ description: 'In the reply to a watermark, and to a delivery without messages, which only asks.' }),
   })
   .meta({ id: 'DeliveryReply' });
 
 export type DeliveryReply = z.infer<typeof deliveryReplySchema>;
+export type Gap = DeliveryReply['gaps'][number];

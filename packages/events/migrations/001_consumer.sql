@@ -43,15 +43,30 @@ create table consumer_parked (
   primary key (order_id, source, version, generation)
 );
 
--- How far each way that watermarks come on has got. The direct route is one stream with everything in it; a topic is as
--- many streams as it has partitions, and proves something for all orders only up to the least of them.
+-- Everything decided before `value` is applied, held or parked here, by whatever route it came. Never goes back, but for a
+-- newer generation. Watermarks of one node are taken one after the other, under the lock of its row.
 create table consumer_watermark (
   source text not null,
   node text not null,
-  stream text not null,
-  -- Of how many streams this is one.
-  streams integer not null check (streams >= 1),
+  -- 0: nothing is proven yet.
   generation integer not null,
   value timestamptz not null,
-  primary key (source, node, stream)
+  primary key (source, node)
+);
+
+-- What came on each stream since its last hole (consumer/watermarks.ts). The direct route is one stream; a topic is as many
+-- as it has partitions, and proves as much as the least of them.
+create table consumer_stream (
+  source text not null,
+  node text not null,
+  route text not null,
+  partition integer not null,
+  partitions integer not null check (partitions >= 1),
+  run uuid not null,
+  generation integer not null,
+  first timestamptz not null,
+  value timestamptz not null,
+  since timestamptz,
+  joined boolean not null,
+  primary key (source, node, route, partition)
 );

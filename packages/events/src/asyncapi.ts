@@ -6,6 +6,7 @@ import {
   orderEventSchema,
   orderEventTypes,
   orderStateSchema,
+  progressSchema,
   watermarkSchema,
 } from '@ballast/contracts';
 import { z } from 'zod';
@@ -119,7 +120,7 @@ function ref(path: string): { readonly $ref: string } {
 function namedSchemas(): Record<string, unknown> {
   const registry = z.registry<{ id: string }>();
   const named = { OrderState: orderStateSchema, OrderEvent: orderEventSchema, Watermark: watermarkSchema };
-  for (const [id, schema] of Object.entries({ ...named, DeliveryReply: deliveryReplySchema }))
+  for (const [id, schema] of Object.entries({ ...named, Progress: progressSchema, DeliveryReply: deliveryReplySchema }))
     registry.add(schema, { id });
   const { schemas } = z.toJSONSchema(registry, { uri: (id) => `#/components/schemas/${id}` });
   return Object.fromEntries(Object.entries(schemas).map(([id, { $schema: _, $id: __, ...schema }]) => [id, schema]));

@@ -32,6 +32,15 @@ test('the headers it names are those that are written', () => {
   const event = orderEvent(newOrderId(), 1, { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' });
   const written = (headers: readonly (readonly [string, string])[]) => headers.map(([name]) => name).sort();
   expect(named('event')).toEqual(written(eventRecord({ ...event, data: '{}' }).headers));
-  const mark = { kind: 'watermark', source: 'collection', generation: 1, node: 'main', value: 'now' } as const;
+  const mark = {
+    kind: 'watermark',
+    source: 'collection',
+    generation: 1,
+    node: 'main',
+    value: 'now',
+    run: 'run',
+    after: null,
+    since: null,
+  } as const;
   expect(named('watermark')).toEqual(written(watermarkRecord(mark).headers));
 });

@@ -1,4 +1,4 @@
-import type { OrderEvent, Watermark } from '@ballast/contracts';
+import { BEFORE_EVERYTHING, type OrderEvent, type Watermark } from '@ballast/contracts';
 import { type Knex, openDatabase } from '@ballast/database';
 import { freshDatabase, type TestDatabase } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -31,7 +31,9 @@ afterAll(async () => {
 beforeEach(async () => {
   poison.clear();
   logged.length = 0;
-  await knex.raw('truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark');
+  await knex.raw(
+    'truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream',
+  );
 });
 
 /** The effect is a row per event, without any key: a second effect would be seen. */
@@ -66,15 +68,26 @@ async function waitingForLocks(): Promise<number> {
   return rows[0].count;
 }
 
-function watermark(value: string, generation = 1): Watermark {
-  return { kind: 'watermark', source: 'collection', generation, node: 'main', value };
+const run = '0199a000-0000-7000-8000-000000000001';
+
+function watermark(value: string, after: string | null = BEFORE_EVERYTHING, generation = 1): Watermark {
+  return { kind: 'watermark', source: 'collection', generation, node: 'main', value, run, after, since: null };
 }
+
+const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
 
 test('each event takes effect once, however often it is delivered', async () => {
   const consumer = open();
   const order = newOrderId();
   const events = [1, 2, 3].map((version) => orderEvent(order, version));
-  expect(await consumer.deliver(events)).toEqual({ applied: 3, repeated: 0, held: 0, parked: 0, gaps: [] });
+  expect(await consumer.deliver(events)).toEqual({
+    applied: 3,
+    repeated: 0,
+    held: 0,
+    parked: 0,
+    gaps: [],
+    progress: [],
+  });
   expect(await consumer.deliver([...events, ...events])).toMatchObject({ applied: 0, repeated: 6 });
   expect(await effects(order)).toEqual([1, 2, 3]);
 });
@@ -145,7 +158,7 @@ test('an early event waits for its gap, is reported, and goes on behind what fil
   expect(reply).toMatchObject({ applied: 1, held: 2 });
   expect(reply.gaps).toEqual([{ merchant_id: merchantId, order_id: late, after_version: 1, before_version: 4 }]);
   expect(await consumer.deliver([orderEvent(late, 2)])).toMatchObject({ applied: 1, gaps: [] });
-  expect(await consumer.deliver([watermark('2026-11-24T20:00:00Z')])).toMatchObject({
+  expect(await consumer.deliver([watermark(second(0))])).toMatchObject({
     gaps: reply.gaps.map((gap) => ({ ...gap, after_version: 2 })),
   });
   expect(await consumer.deliver([orderEvent(late, 3)])).toMatchObject({ applied: 3 });
@@ -286,7 +299,7 @@ test('a newer generation whose beginning is not known waits for the whole order'
   const fill = [orderEvent(order, 1), orderEvent(order, 2), third, fourth];
   expect(await consumer.deliver(fill)).toMatchObject({ applied: 2, repeated: 2, gaps: [] });
   expect(await toldOf(order)).toEqual(['1 of 1', '2 of 1', '3 of 2', '4 of 2']);
-  expect(await consumer.deliver([orderEvent(order, 5), watermark('2026-11-24T20:00:00Z')])).toMatchObject({
+  expect(await consumer.deliver([orderEvent(order, 5), watermark(second(0))])).toMatchObject({
     repeated: 1,
     gaps: [],
   });
@@ -323,32 +336,71 @@ test('a watermark is passed on after the events before it, and never backwards',
   const consumer = open({
     onWatermark: async (trx, mark) => {
       const { rows } = await trx.raw('select count(*)::int as count from effect where order_id = ?', [order]);
-      seen.push(`${mark.value} after ${rows[0].count}`);
+      seen.push(`${mark.value} of ${mark.generation} after ${rows[0].count}`);
     },
   });
-  const [first, second] = ['2026-11-24T20:00:01.000000Z', '2026-11-24T20:00:02.000000Z'];
-  await consumer.deliver([orderEvent(order, 1), watermark(first), orderEvent(order, 2), watermark(second)]);
-  await consumer.deliver([watermark(first)]);
-  await consumer.deliver([watermark('2026-11-24T19:00:00.000000Z', 2)]);
-  await consumer.deliver([watermark('2026-11-24T21:00:00.000000Z', 1)]);
-  expect(seen).toEqual([`${second} after 2`, '2026-11-24T19:00:00.000000Z after 2']);
+  const begins = watermark(BEFORE_EVERYTHING, null);
+  await consumer.deliver([begins, orderEvent(order, 1), watermark(second(1)), orderEvent(order, 2)]);
+  await consumer.deliver([watermark(second(3), second(1))]);
+  await consumer.deliver([watermark(second(1)), watermark(second(2), second(1))]);
+  await consumer.deliver([watermark(second(2), second(3), 2)]);
+  await consumer.deliver([watermark(second(9), second(3), 1)]);
+  expect(seen).toEqual([`${second(1)} of 1 after 2`, `${second(3)} of 1 after 2`, `${second(2)} of 2 after 2`]);
 });
 
-test('a topic proves only as much as the partition that is furthest behind', async () => {
+test('a topic proves only as much as the partition that is furthest behind, beside another topic', async () => {
   const consumer = open();
-  const at = (second: number) => watermark(`2026-11-24T20:00:0${second}.000000Z`);
-  const known = async () => (await readWatermarks(knex)).map((mark) => mark.value.slice(17, 19));
-  await consumer.deliver([at(5)], { name: 'orders/0', of: 3 });
-  await consumer.deliver([at(7)], { name: 'orders/1', of: 3 });
+  const on = (route: string, partition: number, mark: Watermark) => ({
+    ...mark,
+    stream: { route, partition, partitions: 3 },
+  });
+  const known = async () => (await readWatermarks(knex)).map((mark) => mark.value);
+  const begins = watermark(BEFORE_EVERYTHING, null);
+  for (const route of ['orders', 'others'])
+    await consumer.deliver([0, 1, 2].map((partition) => on(route, partition, begins)));
+  await consumer.deliver([on('orders', 0, watermark(second(5))), on('orders', 1, watermark(second(7)))]);
   expect(await known()).toEqual([]);
-  await consumer.deliver([at(4)], { name: 'orders/2', of: 3 });
-  expect(await known()).toEqual(['04']);
-  await consumer.deliver([at(9)], { name: 'orders/2', of: 3 });
-  expect(await known()).toEqual(['05']);
-  await consumer.deliver([at(6)]); // the direct route has everything
-  expect(await known()).toEqual(['06']);
-  await consumer.deliver([{ ...at(1), generation: 2 }], { name: 'orders/0', of: 3 });
-  expect(await known()).toEqual([]);
+  await consumer.deliver([on('orders', 2, watermark(second(4)))]);
+  expect(await known()).toEqual([second(4)]);
+  const { progress } = await consumer.deliver([on('orders', 2, watermark(second(9), second(4)))]);
+  expect(progress).toMatchObject([{ value: second(5), by_topic: second(5) }]);
+});
+
+test('a watermark on one route proves nothing of what came before the route began, until another has proven that', async () => {
+  const consumer = open();
+  const onTopic = (mark: Watermark) => ({ ...mark, stream: { route: 'orders', partition: 0, partitions: 1 } });
+  const known = async () => (await readWatermarks(knex)).map((mark) => mark.value);
+  await consumer.deliver([onTopic(watermark(BEFORE_EVERYTHING, null)), onTopic(watermark(second(1)))]);
+  // Direct deliveries begin at second 3; what was decided between 1 and 3 lies in the topic, not read yet.
+  await consumer.deliver([watermark(second(3), null), watermark(second(6), second(3))]);
+  expect(await known()).toEqual([second(1)]);
+  await consumer.deliver([onTopic(watermark(second(2), second(1)))]);
+  expect(await known()).toEqual([second(2)]);
+  await consumer.deliver([onTopic(watermark(second(4), second(2)))]);
+  expect(await known()).toEqual([second(6)]);
+});
+
+test('what was forgotten is not proven by a watermark that follows what is not known any more', async () => {
+  const consumer = open();
+  await consumer.deliver([watermark(BEFORE_EVERYTHING, null), watermark(second(1))]);
+  await knex.transaction((trx) => consumer.forgetEverything(trx));
+  const { progress } = await consumer.deliver([watermark(second(2), second(1))]);
+  expect(progress).toMatchObject([{ value: BEFORE_EVERYTHING, by_topic: null }]);
+  expect(await readWatermarks(knex)).toEqual([]);
+});
+
+test('of many gaps each has its turn, the oldest order first, also behind those that nobody fills', async () => {
+  const consumer = open();
+  const ids = Array.from({ length: 2_500 }, newOrderId).sort();
+  for (let from = 0; from < ids.length; from += 500)
+    await consumer.deliver(ids.slice(from, from + 500).map((order) => orderEvent(order, 2)));
+  const replies: string[] = [];
+  for (const _ of ids.slice(0, 4)) {
+    const { gaps } = await consumer.deliver([]);
+    replies.push(`${ids.indexOf(gaps[0]?.order_id ?? '')}-${ids.indexOf(gaps.at(-1)?.order_id ?? '')}`);
+  }
+  const turn = ['0-999', '1000-1999', '2000-2499'];
+  expect(turn.flatMap((_, at) => [[...turn, ...turn].slice(at, at + 4)])).toContainEqual(replies);
 });
 
 test('what is held is bounded; beyond it the order asks for everything up to the last event known', async () => {
@@ -372,10 +424,10 @@ test('an event there was no room for is asked for once the order has got to it',
   const reply = await consumer.deliver([orderEvent(order, 3), orderEvent(order, 4)]);
   expect(reply.gaps).toEqual([{ ...asked, after_version: 1, before_version: 3 }]);
   expect(await consumer.deliver([orderEvent(order, 2)])).toMatchObject({ applied: 2 });
-  const later = await consumer.deliver([watermark('2026-11-24T20:00:00Z')]);
+  const later = await consumer.deliver([watermark(second(0))]);
   expect(later.gaps).toEqual([{ ...asked, after_version: 3, before_version: 5 }]);
   await consumer.deliver([orderEvent(order, 4)]);
-  expect(await consumer.deliver([watermark('2026-11-24T20:00:01Z')])).toMatchObject({ gaps: [] });
+  expect(await consumer.deliver([watermark(second(1))])).toMatchObject({ gaps: [] });
   expect(await effects(order)).toEqual([1, 2, 3, 4]);
 });
 
@@ -384,5 +436,5 @@ test('what a replaced generation had further on is waited for no more', async ()
   const consumer = open({ reconcile: async () => undefined });
   await consumer.deliver([orderEvent(order, 1), orderEvent(order, 2), orderEvent(order, 8)]);
   await consumer.deliver([1, 2].map((version) => orderEvent(order, version, { generation: 2 })));
-  expect(await consumer.deliver([watermark('2026-11-24T20:00:00Z')])).toMatchObject({ gaps: [] });
+  expect(await consumer.deliver([watermark(second(0))])).toMatchObject({ gaps: [] });
 });

@@ -82,7 +82,7 @@ describeKafka('a broker that fails', () => {
       group: 'ballast.query',
       deliver: async (messages) => {
         for (const { id } of messages as { id: string }[]) seen.push(id);
-        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [] };
+        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       },
       askForGaps: async () => {},
     });

@@ -72,10 +72,20 @@ describeKafka('the Kafka port', () => {
 
   test('a watermark reaches every partition, behind the events before it', async () => {
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet });
-    const value = '2026-11-24T20:00:01.000Z';
+    const value = '2026-11-24T20:00:01.000000Z';
+    const run = '0199a000-0000-7000-8000-000000000001';
     await publisher.publish([
       ...Array.from({ length: 200 }, (_, index) => event(1_000 + index, 1)),
-      { kind: 'watermark', source: 'collection', generation: 1, node: 'orders-1', value },
+      {
+        kind: 'watermark',
+        source: 'collection',
+        generation: 1,
+        node: 'orders-1',
+        value,
+        run,
+        after: null,
+        since: null,
+      },
       ...Array.from({ length: 200 }, (_, index) => event(1_000 + index, 2)),
     ]);
     await publisher.close();
@@ -83,7 +93,13 @@ describeKafka('the Kafka port', () => {
     for (let partition = 0; partition < ordersTopic.partitions; partition++) {
       const here = records.filter((record) => record.partition === partition);
       const mark = here.findIndex(({ headers }) => headers['ce_type'] === 'ballast.watermark.v1');
-      expect(JSON.parse(here[mark]?.value ?? 'null')).toEqual({ node: 'orders-1', value });
+      expect(JSON.parse(here[mark]?.value ?? 'null')).toEqual({
+        node: 'orders-1',
+        value,
+        run,
+        after: null,
+        since: null,
+      });
       const after = here.slice(mark + 1).filter(({ key }) => key !== null && key >= orderId(1_000));
       expect(after.every(({ headers }) => headers['ce_sequence'] === '2')).toBe(true);
       const before = here.slice(0, mark).filter(({ key }) => key !== null && key >= orderId(1_000));
@@ -173,7 +189,7 @@ describeKafka('the Kafka port', () => {
       group: 'ballast.query',
       deliver: async (messages) => {
         given.push(...messages);
-        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [] };
+        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       },
       askForGaps: async () => {},
     });
@@ -201,7 +217,7 @@ describeKafka('the Kafka port', () => {
         );
         if (ours.length > 0) tries.push(ours.length);
         if (tries.length < 3) throw new Error('the database is away');
-        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [] };
+        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       },
       askForGaps: async () => {},
     });

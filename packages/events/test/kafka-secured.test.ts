@@ -19,7 +19,7 @@ describeKafka('a secured broker', () => {
       group,
       deliver: async (messages) => {
         seen.push(...messages);
-        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [] };
+        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       },
       askForGaps: async () => {},
     });

@@ -36,6 +36,9 @@ create table subscriber_feed (
   snapshot pg_snapshot not null default '1:1:',
   -- The source's time up to which everything was delivered; null: never yet.
   covered_at timestamptz,
+  -- Of watermarks: deliveries without a hole, and the last one of them acknowledged, as it was sent. Null: none yet.
+  run uuid not null default gen_random_uuid(),
+  watermark text,
   rebuilds_asked integer not null default 0,
   rebuilds_begun integer not null default 0,
   updated_at timestamptz not null default clock_timestamp(),

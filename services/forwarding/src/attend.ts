@@ -12,6 +12,7 @@ import { Misconfigured } from './misconfigured.ts';
 import type { Intake } from './source/fill-tail.ts';
 import { type Beat, openHeartbeat } from './source/heartbeat.ts';
 import type { System } from './source/identify-system.ts';
+import { rfc3339 } from './source/journal-row.ts';
 import type { LogReader } from './source/log-reader.ts';
 import type { Publication } from './source/source.sql.ts';
 import { openTelling } from './source/tell-readers.ts';
@@ -93,6 +94,7 @@ export function attend(options: AttendOptions): Attended {
     if (generation !== start.generation) throw new Error(`the generation was raised to ${generation}`);
     if (now.publication.state !== publication.state) throw publicationChanged(now.publication);
     last = { beat: now, at: new Date() };
+    if (now.watermark !== null) tail.wroteWatermark(rfc3339(now.watermark.value), now.checkpoint.at);
     clock.offset = now.clockOffset;
     watermark = now.watermark?.mark ?? watermark;
     warnings.set('watermarks_held', now.watermark === null ? 'a prepared transaction keeps watermarks back' : null);

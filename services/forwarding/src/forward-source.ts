@@ -2,13 +2,13 @@
 // forwarder is a standby that asks for the slot until it is free.
 //
 //   lead (lead.ts) → on any error, after a moment: again
+import type { Gap } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { KafkaConnection } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
 import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
-import type { FeedStatus } from './delivery/feed.ts';
-import type { Gap } from './delivery/journal.sql.ts';
+import type { FeedStatus } from './delivery/feed-status.ts';
 import type { Route } from './delivery/route.ts';
 import type { Subscriber } from './delivery/send-delivery.ts';
 import { type Leading, lead } from './lead.ts';

@@ -73,7 +73,7 @@ export async function lead(options: LeadOptions): Promise<void> {
   const journal = openJournal({ source: source.name, connectionString: url, applicationName, ...start });
   const clock = { offset: 0 };
   const now = () => Date.now() + clock.offset;
-  const feeds = openFeeds({ stored: start.stored, subscribers, kafka, tail, journal, logger, counters, now });
+  const feeds = openFeeds({ ...start, source: source.name, subscribers, kafka, tail, journal, logger, counters, now });
   const attended = attend({ ...options, client, system, publication, start, reader, intake, tail, feeds, clock });
   opened.defer(async () => {
     await Promise.all([journal.close(), ...feeds.all.map((feed) => feed.close())]);

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
 import { type KafkaSeen, nextRoute, type Route } from '../src/delivery/route.ts';
 
-const well: KafkaSeen = { failing: false, lagMs: 5, readsLog: true, wellForMs: 10_000 };
-const failing: KafkaSeen = { failing: true, lagMs: 5_000, readsLog: true, wellForMs: 0 };
-const late: KafkaSeen = { failing: false, lagMs: 1_500, readsLog: true, wellForMs: 0 };
-const filling: KafkaSeen = { failing: false, lagMs: 60_000, readsLog: false, wellForMs: 0 };
+const well: KafkaSeen = { failing: false, answers: true, lagMs: 5, readsLog: true, wellForMs: 10_000 };
+const failing: KafkaSeen = { failing: true, answers: false, lagMs: 5_000, readsLog: true, wellForMs: 0 };
+const late: KafkaSeen = { failing: false, answers: true, lagMs: 1_500, readsLog: true, wellForMs: 0 };
+const filling: KafkaSeen = { failing: false, answers: true, lagMs: 60_000, readsLog: false, wellForMs: 0 };
 const justWell: KafkaSeen = { ...well, wellForMs: 500 };
+const silent: KafkaSeen = { ...well, answers: false, wellForMs: 0 };
 
 test.each<[Route, string, KafkaSeen, Route]>([
   ['kafka', 'well', well, 'kafka'],
@@ -14,6 +15,7 @@ test.each<[Route, string, KafkaSeen, Route]>([
   ['kafka', 'late', late, 'direct'],
   ['kafka', 'filling from the journal', filling, 'direct'],
   ['direct', 'failing', failing, 'direct'],
+  ['direct', 'not heard of yet', silent, 'direct'],
   ['direct', 'filling from the journal', filling, 'catch_up'],
   ['direct', 'well', well, 'catch_up'],
   ['catch_up', 'failing', failing, 'direct'],

@@ -1,5 +1,5 @@
-// Every statement on consumer_position and consumer_watermark. One multi-row statement each, whatever the batch's size.
-import type { OrderEvent, Watermark } from '@ballast/contracts';
+// Every statement on consumer_position. One multi-row statement each, whatever the batch's size.
+import type { Gap, OrderEvent } from '@ballast/contracts';
 import type { Knex } from 'knex';
 import { Overtaken } from './failures.ts';
 import { isBehind, type Move, NOTHING_YET, orderKey, type Place, type Position } from './next-in-order.ts';
@@ -120,21 +120,15 @@ export async function markWaiting(
   if (rows.length !== orders.length) throw new Overtaken(orders.length - rows.length);
 }
 
-export interface OpenGap {
-  readonly merchant_id: string;
-  readonly order_id: string;
-  readonly after_version: number;
-  readonly before_version: number;
-}
-
 /**
  * Orders that wait for a missing event, and which versions are missing: those before the first one held, or up to the
  * furthest one known where none is. At least one is: being sent it again is what makes an order go on whose next event is
  * held already. Once a newer generation is known the whole order is asked for, that event included: only what comes in one
- * delivery with the event before it says where a generation begins. Index: consumer_position_waiting.
+ * delivery with the event before it says where a generation begins. The oldest orders first, from `afterOrderId` on.
+ * Index: consumer_position_waiting.
  */
-export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]> {
-  const { rows } = await knex.raw<{ rows: OpenGap[] }>(
+export async function readOpenGaps(knex: Knex, limit: number, afterOrderId: string): Promise<Gap[]> {
+  const { rows } = await knex.raw<{ rows: Gap[] }>(
     `select p.merchant_id, p.order_id,
        case when replaced then 0 else p.version end as after_version,
        case when replaced then p.seen_version + 1
@@ -145,69 +139,17 @@ export async function readOpenGaps(knex: Knex, limit: number): Promise<OpenGap[]
        select min(version) as first from consumer_held
        where order_id = p.order_id and source = p.source and version > p.version
      ) h on true
-     where p.waits_for = 'gap'
+     where p.waits_for = 'gap' and p.order_id > ?::uuid
      order by p.order_id
      limit ?`,
-    [limit],
+    [afterOrderId, limit],
   );
   return rows;
 }
 
-/** The way that messages come on: one partition of a topic, or the direct route. */
-export interface Stream {
-  readonly name: string;
-  /** Of how many together everything comes; 1: this one has everything. */
-  readonly of: number;
-}
-
-/** Never backwards; an older generation's says nothing. */
-export async function moveWatermarks(
-  trx: Knex.Transaction,
-  watermarks: readonly Watermark[],
-  stream: Stream,
-): Promise<void> {
-  await trx.raw(
-    `insert into consumer_watermark as w (source, node, stream, streams, generation, value)
-     select source, node, ?, ?, generation, value
-     from unnest(?::text[], ?::text[], ?::int[], ?::timestamptz[]) as t(source, node, generation, value)
-     on conflict (source, node, stream) do update
-       set streams = excluded.streams, generation = excluded.generation, value = excluded.value
-     where (excluded.generation = w.generation and excluded.value > w.value) or excluded.generation > w.generation`,
-    [
-      stream.name,
-      stream.of,
-      watermarks.map((mark) => mark.source),
-      watermarks.map((mark) => mark.node),
-      watermarks.map((mark) => mark.generation),
-      watermarks.map((mark) => mark.value),
-    ],
-  );
-}
-
-/**
- * What holds for every order of each node, on whichever route it got furthest: the least of a route's streams, once all
- * of them have one of the newest generation.
- */
-export async function readWatermarks(knex: Knex): Promise<Watermark[]> {
-  const { rows } = await knex.raw<{ rows: { source: string; node: string; generation: number; value: string }[] }>(
-    `select source, node, generation, to_char(max(value) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as value
-     from (
-       select source, node, generation, min(value) as value
-       from (
-         select *, max(generation) over (partition by source, node) as newest from consumer_watermark
-       ) w
-       where generation = newest
-       group by source, node, generation, streams having count(*) = streams
-     ) complete
-     group by source, node, generation
-     order by source, node`,
-  );
-  return rows.map((row) => ({ kind: 'watermark', ...row }));
-}
-
 /** Forgets everything, for a rebuild from zero, in the transaction that empties the read model. */
 export async function forgetEverything(trx: Knex.Transaction): Promise<void> {
-  await trx.raw('truncate consumer_position, consumer_held, consumer_parked, consumer_watermark');
+  await trx.raw('truncate consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream');
 }
 
 /**

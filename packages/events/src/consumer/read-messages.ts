@@ -7,25 +7,44 @@ export interface ReadMessages {
   readonly events: readonly OrderEvent[];
   /** Why an event of `events` cannot be applied as it is. */
   readonly unreadable: ReadonlyMap<OrderEvent, string>;
-  /** The last one of each node: it stands for those before it. */
-  readonly watermarks: readonly Watermark[];
+  /** In the order in which they came: each says which one stands before it. */
+  readonly watermarks: readonly ReceivedWatermark[];
 }
+
+/** The way that a message came on: one partition of a topic, or the direct route. */
+export interface Stream {
+  /** A topic's name, or `direct`. */
+  readonly route: string;
+  readonly partition: number;
+  /** Of so many, over which everything is spread. */
+  readonly partitions: number;
+}
+
+/** A topic's reader says where it read it; without that it came directly. */
+export type ReceivedWatermark = Watermark & { readonly stream?: Stream | undefined };
+
+const streamSchema = z.object({
+  route: z.string(),
+  partition: z.int().min(0),
+  partitions: z.int().min(1),
+});
+const receivedSchema = watermarkSchema.extend({ stream: streamSchema.optional() });
 
 const envelopeSchema = orderEventSchema.extend({ type: z.string(), data: z.unknown() });
 
 export function readMessages(messages: readonly unknown[]): ReadMessages {
   const events: OrderEvent[] = [];
   const unreadable = new Map<OrderEvent, string>();
-  const watermarks = new Map<string, Watermark>();
+  const watermarks: ReceivedWatermark[] = [];
   for (const message of messages) {
     const event = orderEventSchema.safeParse(message);
     if (event.success) {
       events.push(event.data);
       continue;
     }
-    const watermark = watermarkSchema.safeParse(message);
+    const watermark = receivedSchema.safeParse(message);
     if (watermark.success) {
-      watermarks.set(`${watermark.data.source} ${watermark.data.node}`, watermark.data);
+      watermarks.push(watermark.data);
       continue;
     }
     const envelope = envelopeSchema.safeParse(message);
@@ -35,7 +54,7 @@ export function readMessages(messages: readonly unknown[]): ReadMessages {
     events.push(kept);
     unreadable.set(kept, `does not match the contract: ${why(event.error)}`);
   }
-  return { events, unreadable, watermarks: [...watermarks.values()] };
+  return { events, unreadable, watermarks };
 }
 
 function why(error: z.ZodError): string {

@@ -7,6 +7,7 @@ import type kafkajs from 'kafkajs';
 import type { Consumer } from '../consumer/consumer.ts';
 import { connectKafka, type KafkaConnection, type KafkaLogger } from './connection.ts';
 import { messageOf } from './record.ts';
+import { deliverTogether } from './together.ts';
 import { type DeclaredTopic, ordersTopic } from './topics.ts';
 
 export interface KafkaConsumerOptions {
@@ -29,8 +30,11 @@ export interface KafkaConsumer {
   close(): Promise<void>;
 }
 
-/** The contract's limit of a delivery is 1,000; half of it keeps the subscriber's transaction short. */
+/** What one partition delivers at once; the contract's limit of a delivery is 1,000. */
 const CHUNK = 500;
+const MOST_TOGETHER = 1_000;
+/** So many partitions wait for the same delivery: one transaction for all, and one wait for the disk. */
+const PARTITIONS_AT_ONCE = 12;
 /** Bounds memory: a fetch and the one being worked on. */
 const FETCH_BYTES = 4_194_304;
 const FETCH_PARTITION_BYTES = 524_288;
@@ -43,7 +47,8 @@ const JOIN_LIMIT_MS = 30_000;
 
 /** Resolves when the group is joined; rejects when it cannot be (not authorized, no broker). */
 export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<KafkaConsumer> {
-  const { connection, logger, group, topic = ordersTopic, deliver, askForGaps } = options;
+  const { connection, logger, group, topic = ordersTopic, askForGaps } = options;
+  const deliver = deliverTogether(options.deliver, MOST_TOGETHER);
   const consumer = connectKafka(connection, group, logger).consumer({
     groupId: group,
     sessionTimeout: SESSION_TIMEOUT_MS,
@@ -79,7 +84,9 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
     const messages: unknown[] = [];
     for (const record of records) {
       const message = messageOf(record);
-      if (message !== undefined) messages.push(message);
+      // Each partition is a stream of its own: what a watermark of it says is true of that partition.
+      if (message !== undefined)
+        messages.push(message.kind === 'watermark' ? { ...message, stream: streamOf(topic, partition) } : message);
       else {
         strangers++;
         logger.error(
@@ -89,9 +96,7 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
       }
     }
     if (messages.length === 0) return;
-    // Each partition is a stream of its own: a watermark holds when it has come on all of them.
-    const stream = { name: `${topic.name}/${partition}`, of: topic.partitions };
-    const { gaps } = await deliver(messages, stream);
+    const { gaps } = await deliver(messages);
     // They are stored, and reported again with the next watermark: who fills them may be away, and the records go on.
     if (gaps.length > 0)
       await askForGaps(gaps).catch((error: unknown) =>
@@ -131,13 +136,21 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
     await consumer.connect();
     await consumer.subscribe({ topic: topic.name, fromBeginning: true });
     // Resolves also when we are not authorized; whether it consumes is told by the events.
-    await consumer.run({ eachBatchAutoResolve: false, eachBatch: consumeBatch });
+    await consumer.run({
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
+      eachBatch: consumeBatch,
+    });
     await untilJoined(joined, ended, group);
   } catch (error) {
     await close();
     throw error;
   }
   return { ended, strangers: () => strangers, close };
+}
+
+function streamOf({ name, partitions }: DeclaredTopic, partition: number) {
+  return { route: name, partition, partitions };
 }
 
 async function untilJoined(joined: Promise<void>, ended: Promise<Error | undefined>, group: string): Promise<void> {

@@ -56,10 +56,10 @@ export function eventRecord(event: OutgoingEvent): OutgoingRecord {
 }
 
 /** Without a key: it speaks of a whole database, and goes to every partition. */
-export function watermarkRecord({ source, generation, node, value }: Watermark): OutgoingRecord {
+export function watermarkRecord({ source, generation, node, value, run, after, since }: Watermark): OutgoingRecord {
   return {
     key: null,
-    value: JSON.stringify({ node, value }),
+    value: JSON.stringify({ node, value, run, after, since }),
     headers: [
       ['ce_specversion', '1.0'],
       ['ce_id', `${node}:${value}`],
@@ -76,7 +76,7 @@ export function watermarkRecord({ source, generation, node, value }: Watermark):
  * The message in a record, of the shape that a direct delivery has. Undefined: this is no record of ours, and nothing that
  * the consumer could park under an order. Content that is wrong, even no JSON, is the consumer's to judge.
  */
-export function messageOf(record: IncomingRecord): unknown {
+export function messageOf(record: IncomingRecord): { readonly kind: string } | undefined {
   const { headers, value } = record;
   const header = (name: string): string | undefined => headers?.[name]?.toString();
   const source = header('ce_source');

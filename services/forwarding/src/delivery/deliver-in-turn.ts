@@ -1,9 +1,9 @@
 // Delivers messages to one subscriber until it has them, or its feed has other plans. A failed delivery is unknown: it is
 // sent again as it is, and the consumer drops what it has.
 import type { DeliveryReply } from '@ballast/contracts';
+import type { OutgoingMessage } from '@ballast/events/kafka';
 import type { Counter, Logger } from '@ballast/telemetry';
 import type { Signal } from '../signal.ts';
-import type { OutgoingMessage } from '../source/journal-row.ts';
 import type { Journal } from './journal.ts';
 import type { Rate } from './rate.ts';
 import { DeliveryFailed, type Sender } from './send-delivery.ts';
@@ -24,17 +24,23 @@ export interface DeliverOptions {
   /** Wakes a waiting delivery when the feed has other plans. */
   readonly changed: Signal;
   readonly rate: Rate;
+  /** Each reply, as it comes. */
+  onReply(reply: DeliveryReply): void;
 }
 
 export interface Delivery {
   /** True once everything was stored there and its gaps were filled as far as the journal can; false: `still` says no. */
   deliver(messages: readonly OutgoingMessage[], still: () => boolean): Promise<boolean>;
+  /** Asks how the subscriber is, once, and fills its gaps. Rejects when it does not answer. */
+  ask(still: () => boolean): Promise<void>;
   /** Something else than a delivery failed. */
   failed(error: unknown): void;
   /** Null: the last delivery succeeded. */
   failure(): { readonly since: string; readonly error: string } | null;
   delivered(): number;
   openGaps(): number;
+  /** When anything was last acknowledged; monotonic clock, ms. Minus infinity: never yet. */
+  acknowledgedAt(): number;
 }
 
 const MOST_MESSAGES = 1_000;
@@ -44,7 +50,7 @@ const MOST_BYTES = 8 * 1024 * 1024;
 const ENVELOPE_BYTES = 500;
 const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 5_000;
-/** Each round fills up to 1,000 gaps; what is still open is reported again with the next watermark. */
+/** Each round fills up to 1,000 gaps. What is still open then waits for the next watermark, and others are not kept waiting. */
 const FILL_ROUNDS = 20;
 const COMPLAIN_EVERY_MS = 60_000;
 
@@ -55,6 +61,7 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
   let failing: { since: string; error: string } | null = null;
   let delivered = 0;
   let openGaps = 0;
+  let acknowledgedAt = Number.NEGATIVE_INFINITY;
   let complainedAt = Number.NEGATIVE_INFINITY;
 
   async function deliver(messages: readonly OutgoingMessage[], still: () => boolean): Promise<boolean> {
@@ -79,6 +86,7 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     const reply = await sender.send(batch);
     const events = batch.reduce((sum, message) => (message.kind === 'event' ? sum + 1 : sum), 0);
     delivered += events;
+    acknowledgedAt = performance.now();
     rate.add(events);
     counters.events.inc({ subscriber }, events);
     counters.repeats.inc({ subscriber }, reply.repeated);
@@ -88,27 +96,41 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     failing = null;
     backoff = FIRST_BACKOFF_MS;
     most = Math.min(MOST_MESSAGES, most * 2);
+    options.onReply(reply);
     return reply;
   }
 
+  /**
+   * Fills, and asks again, until nothing is open or nothing comes of it. A reply reports a part of many gaps, and the next
+   * one goes on behind it: a part that the journal does not have stops nothing, coming round to it again does.
+   */
   async function fillGaps(first: DeliveryReply, still: () => boolean): Promise<void> {
     let reply = first;
-    openGaps = reply.gaps.length;
-    for (let round = 0; openGaps > 0 && round < FILL_ROUNDS && still(); round++) {
-      const events = await journal.fill(reply.gaps);
-      if (events.length === 0) break;
-      for (let at = 0; at < events.length; ) {
-        const batch = firstFitting(events, at, most);
-        reply = await send(batch);
-        at += batch.length;
-      }
-      if (reply.gaps.length >= openGaps && round > 0) break; // no progress: the journal does not have them
+    const fruitless = new Set<string>();
+    for (let round = 0; round < FILL_ROUNDS && still(); round++) {
       openGaps = reply.gaps.length;
+      const begin = reply.gaps[0]?.order_id;
+      if (begin === undefined || fruitless.has(begin)) break;
+      if (await fill(reply.gaps)) fruitless.clear();
+      else fruitless.add(begin);
+      reply = await send([]);
     }
     if (openGaps > 0 && performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
       complainedAt = performance.now();
       logger.error({ subscriber, gaps: openGaps, first: reply.gaps[0] }, 'the journal does not fill these gaps');
     }
+  }
+
+  /** False: nothing could be applied. */
+  async function fill(gaps: DeliveryReply['gaps']): Promise<boolean> {
+    const events = await journal.fill(gaps);
+    let applied = 0;
+    for (let at = 0; at < events.length; ) {
+      const batch = firstFitting(events, at, most);
+      applied += (await send(batch)).applied;
+      at += batch.length;
+    }
+    return applied > 0;
   }
 
   function failed(error: unknown): void {
@@ -118,7 +140,15 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     failing = { since: failing?.since ?? new Date().toISOString(), error: why };
   }
 
-  return { deliver, failed, failure: () => failing, delivered: () => delivered, openGaps: () => openGaps };
+  return {
+    deliver,
+    ask: async (still) => fillGaps(await send([]), still),
+    failed,
+    failure: () => failing,
+    delivered: () => delivered,
+    openGaps: () => openGaps,
+    acknowledgedAt: () => acknowledgedAt,
+  };
 }
 
 function firstFitting(messages: readonly OutgoingMessage[], from: number, most: number): readonly OutgoingMessage[] {

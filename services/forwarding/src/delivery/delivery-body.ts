@@ -1,5 +1,5 @@
 // The body of a direct delivery, put together around the text of each `data`, which is not looked into.
-import type { OutgoingEvent, OutgoingMessage } from '../source/journal-row.ts';
+import type { OutgoingEvent, OutgoingMessage } from '@ballast/events/kafka';
 
 /** Bytes of a delivery's body, written again and again into the same memory: one delivery is under way at a time. */
 export interface BodyWriter {

@@ -9,17 +9,25 @@
 // and loses nothing. Repeats are the consumer's to drop; it does so by (generation, version).
 //
 // Deliveries go one after the other: the next leaves when the last was stored, and its gaps were filled from the journal.
-// So a watermark arrives after everything that stands before it.
+// So a watermark arrives after everything that stands before it, and says what that is (route-watermarks.ts).
+//
+// The feed of a subscriber that reads the topic stands by while Kafka serves. It asks once a second how far the subscriber
+// is, and its snapshot follows behind that: when the feed has to serve, it begins where the subscriber really is, whatever
+// Kafka acknowledged and the subscriber has not read.
+import { randomUUID } from 'node:crypto';
+import type { DeliveryReply, Gap, Progress } from '@ballast/contracts';
 import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
+import type { TailMessage } from '../source/journal-row.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
+import { type FeedStatus, shareDone, stateOf } from './feed-status.ts';
 import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
-import type { Gap } from './journal.sql.ts';
 import type { Journal } from './journal.ts';
 import { openRate } from './rate.ts';
+import { beginsAt, linkWatermarks, markAfter, type Told } from './route-watermarks.ts';
 import type { Sender } from './send-delivery.ts';
-import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
-import { isAfter, type LogPosition, type Tail } from './tail.ts';
+import { parseSnapshot, SEES_NOTHING, type Snapshot, sees } from './snapshot.ts';
+import { isAfter, type LogPosition, type Tail, type TailEntry } from './tail.ts';
 
 export interface Checkpoint {
   readonly snapshot: Snapshot;
@@ -31,6 +39,8 @@ export interface Checkpoint {
 
 export interface FeedOptions {
   readonly name: string;
+  readonly source: string;
+  readonly generation: number;
   readonly sender: Sender;
   /** What it delivers on; the topic is written in ascending order, a consumer of ours sorts it out. */
   readonly route: 'direct' | 'kafka';
@@ -43,24 +53,10 @@ export interface FeedOptions {
   readonly journal: Journal;
   readonly logger: Logger;
   readonly counters: DeliveryCounters;
+  /** A transaction with this id has been open since before the last round of reading the journal. */
+  onHeldUp(xid: number): void;
   /** Source's clock, ms. */
   now(): number;
-}
-
-export interface FeedStatus {
-  readonly subscriber: string;
-  readonly state: 'live' | 'catching_up' | 'failing' | 'paused' | 'disabled' | 'standing_by';
-  readonly route: 'direct' | 'kafka';
-  readonly reading: 'log' | 'journal';
-  readonly lag_seconds: number;
-  /** While catching up from the journal an estimate. */
-  readonly pending_events: number;
-  readonly events_per_second: number;
-  readonly delivered_events: number;
-  readonly open_gaps: number;
-  readonly failing_since: string | null;
-  readonly last_error: string | null;
-  readonly rebuild: { readonly asked: number; readonly finished: number; readonly progress: number | null };
 }
 
 export interface Feed {
@@ -69,8 +65,8 @@ export interface Feed {
   status(): FeedStatus;
   /** Does what people want meanwhile. */
   follow(wish: Wish): void;
-  /** Kafka serves; when it does no more, deliveries go on from here, or from where this feed was, if that is later. */
-  standBy(behind: { readonly snapshot: Snapshot; readonly at: number } | undefined): void;
+  /** Kafka serves, and the subscriber has kept up with it but for so long. */
+  standBy(lateMs: number): void;
   serve(): void;
   /** Delivers the whole journal again. */
   startOver(why: string): void;
@@ -78,6 +74,10 @@ export interface Feed {
   fill(gaps: readonly Gap[]): Promise<number>;
   /** Everything visible in it was delivered. */
   kept(): { readonly snapshot: Snapshot; readonly at: number };
+  /** What the subscriber last said of itself; undefined: nothing yet, or of another generation. */
+  heard(): Progress | undefined;
+  /** When it last took anything (monotonic clock, ms), and the last watermark that it took. */
+  acknowledged(): { readonly at: number; readonly watermark: string | null };
   /** Keeps the newest that its frontier has passed. */
   keep(checkpoints: readonly Checkpoint[]): void;
   /** Undefined: it reads the journal, and nothing of the log is kept for it. */
@@ -93,6 +93,8 @@ type Reading = InLog | InJournal;
 interface InLog {
   readonly from: 'log';
   cursor: number;
+  /** Everything visible in it was delivered from the journal, and is passed over where the tail repeats it. */
+  readonly joinedWith: Snapshot | undefined;
 }
 interface InJournal {
   readonly from: 'journal';
@@ -107,14 +109,22 @@ const MOST_BYTES = 2 * 1024 * 1024;
 const JOIN_WITHIN = 10_000;
 const IDLE_WAIT_MS = 1_000;
 const JOURNAL_WAIT_MS = 200;
+/** While a transaction of the source stays open, each round reads what the last one has read: half of the time, at most. */
+const LONGEST_JOURNAL_WAIT_MS = 5_000;
 const RETRY_MS = 1_000;
+const ASK_EVERY_MS = 1_000;
 
 export function openFeed(options: FeedOptions): Feed {
-  const { name, sender, route, intervalMs, stored, tail, journal, logger, counters, now } = options;
+  const { name, source, generation, sender, route, intervalMs, stored, tail, journal, logger, counters, now } = options;
   const changed = openSignal();
   const rate = openRate();
   /** Kafka serves this subscriber. */
   let standingBy = false;
+  let lateMs = 0;
+  let heard: Progress | undefined;
+  let told: Told = { run: stored.run, value: stored.watermark, generation: undefined };
+  /** The latest snapshot read up to from the journal, source's clock, ms: newer events may stand before a watermark. */
+  let readUpTo = Number.NEGATIVE_INFINITY;
   let wanted: Wanted = stored.wanted;
   let rebuildsBegun = stored.rebuildsBegun;
   let rebuildsFinished = stored.snapshot === SEES_NOTHING.text ? stored.rebuildsBegun - 1 : stored.rebuildsBegun;
@@ -123,11 +133,17 @@ export function openFeed(options: FeedOptions): Feed {
     snapshot: parseSnapshot(stored.snapshot),
     at: stored.coveredAt ?? now(),
   };
-  let reading: Reading = options.startsInLog ? { from: 'log', cursor: tail.begin() } : inJournal();
+  let reading: Reading = options.startsInLog
+    ? { from: 'log', cursor: tail.begin(), joinedWith: undefined }
+    : inJournal();
   if (reading.from === 'log') tail.cursors.add(reading);
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
-  const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate });
+  const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate, onReply });
+
+  function onReply({ progress }: DeliveryReply): void {
+    if (progress.length > 0) heard = progress.find((one) => one.source === source && one.generation === generation);
+  }
 
   function go(to: Reading): void {
     if (reading.from === 'log') tail.cursors.delete(reading);
@@ -140,18 +156,39 @@ export function openFeed(options: FeedOptions): Feed {
 
   const serves = () => !closed && wanted === 'on' && !standingBy;
 
+  async function deliver(messages: readonly TailMessage[], still: () => boolean): Promise<boolean> {
+    const beginning = { source, node: source, generation, value: beginsAt(kept) };
+    const linked = linkWatermarks(messages, told, beginning, knownBefore);
+    if (linked.messages.length === 0) return still();
+    if (!(await delivery.deliver(linked.messages, still))) return false;
+    told = linked.told;
+    return true;
+  }
+
+  /** A time before which everything was decided that was delivered before the watermark of this value. */
+  function knownBefore(value: string): string | null {
+    const written = tail.watermarkWrittenBefore(value);
+    return written === undefined ? null : markAfter(Math.max(written, readUpTo));
+  }
+
   async function run(): Promise<void> {
     while (!closed) {
       try {
-        if (wanted !== 'on' || standingBy) await changed.wait(IDLE_WAIT_MS);
+        if (wanted !== 'on') await changed.wait(IDLE_WAIT_MS);
+        else if (standingBy) await askHowFar();
         else if (reading.from === 'log') await readLog(reading);
         else await readJournal(reading);
       } catch (error) {
-        // The journal could not be read: the source is away. Its log reader says so too; here it is only waited for.
+        // The journal could not be read (the source is away, and its log reader says so too), or nobody answered.
         delivery.failed(error);
         await changed.wait(RETRY_MS);
       }
     }
+  }
+
+  async function askHowFar(): Promise<void> {
+    await delivery.ask(() => standingBy && wanted === 'on' && !closed);
+    await changed.wait(ASK_EVERY_MS);
   }
 
   async function readLog(here: InLog): Promise<void> {
@@ -165,8 +202,9 @@ export function openFeed(options: FeedOptions): Feed {
     if (last === undefined) return;
     lastDelivery = performance.now();
     // The slot repeats whole transactions; what was delivered of them before a restart is passed over.
-    const fresh = entries.filter((entry) => isAfter(entry, position)).map((entry) => entry.message);
-    if (fresh.length > 0 && !(await delivery.deliver(fresh, still))) return;
+    const fresh = entries.filter((entry) => isAfter(entry, position) && !wasRead(entry, here));
+    const messages = fresh.map((entry) => entry.message);
+    if (!(await deliver(messages, still))) return;
     if (!still()) return; // cut loose meanwhile: the journal repeats it
     here.cursor += entries.length;
     if (isAfter(last, position)) position = last;
@@ -175,28 +213,38 @@ export function openFeed(options: FeedOptions): Feed {
 
   async function readJournal(here: InJournal): Promise<void> {
     const still = () => serves() && reading === here;
+    const began = performance.now();
     const since = kept.snapshot;
+    if (!(await deliver([], still))) return; // the way begins before anything comes on it
     const refill = await journal.refill(since, route === 'kafka');
     const place = tail.hold(refill.until.xmin);
     try {
       Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
       for await (const piece of refill.pieces()) {
-        if (!(await delivery.deliver(piece.events, still))) return;
+        if (!(await deliver(piece.events, still))) return;
         here.blocksLeft = piece.blocksLeft;
         here.events += piece.events.length;
       }
-      if (!(await delivery.deliver(refill.watermarks, still)) || !still()) return;
+      if (!(await deliver(refill.watermarks, still))) return;
+      readUpTo = refill.at;
       here.blocksLeft = 0;
       kept = { snapshot: refill.until, at: refill.at };
       if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
       if (place !== undefined && !place.lost && tail.pending(place.cursor) <= JOIN_WITHIN) {
         position = tail.positionBefore(place.cursor);
-        go({ from: 'log', cursor: place.cursor });
+        go({ from: 'log', cursor: place.cursor, joinedWith: refill.until });
       }
     } finally {
       if (place !== undefined) tail.giveBack(place);
     }
-    if (reading === here && here.events === 0) await changed.wait(JOURNAL_WAIT_MS);
+    if (reading !== here) return;
+    if (kept.snapshot.xmin === since.xmin) {
+      options.onHeldUp(since.xmin);
+      const tookMs = performance.now() - began;
+      await changed.wait(Math.min(LONGEST_JOURNAL_WAIT_MS, Math.max(JOURNAL_WAIT_MS, tookMs)));
+    } else if (here.events === 0) {
+      await changed.wait(JOURNAL_WAIT_MS);
+    }
   }
 
   function cutLoose(why: string): void {
@@ -219,22 +267,27 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   function startFrom(start: typeof kept, why: string): void {
-    kept = start;
+    keepFrom(start);
     logger.info({ subscriber: name, reason: why }, 'feed starts over from the journal');
     go(inJournal());
   }
 
-  function standBy(behind: typeof kept | undefined): void {
+  /** The subscriber has, or is not to have, what comes before it: the way begins there. */
+  function keepFrom(start: typeof kept): void {
+    kept = start;
+    told = { run: randomUUID(), value: null, generation };
+  }
+
+  function standBy(late: number): void {
+    lateMs = late;
     // It is to have the whole journal (a rebuild, a new subscriber), which no topic holds: served directly until it has it.
     if (kept.snapshot.text === SEES_NOTHING.text) {
       serve();
       return;
     }
-    if (!standingBy) {
-      standingBy = true;
-      cutLoose('Kafka serves');
-    }
-    if (behind !== undefined && behind.at > kept.at) kept = behind;
+    if (standingBy) return;
+    standingBy = true;
+    cutLoose('Kafka serves');
   }
 
   function serve(): void {
@@ -251,43 +304,44 @@ export function openFeed(options: FeedOptions): Feed {
 
   function keep(checkpoints: readonly Checkpoint[]): void {
     const newest = checkpoints[checkpoints.length - 1];
-    if (wanted === 'disabled' && newest !== undefined) kept = newest; // dropped: going on starts from here
+    // Dropped: going on starts from here. But a rebuild that was begun is delivered whole, whenever it goes on.
+    if (wanted === 'disabled' && newest !== undefined && rebuildsFinished === rebuildsBegun) keepFrom(newest);
+    if (standingBy && heard !== undefined) {
+      const { value } = heard;
+      const has = checkpoints.findLast((checkpoint) => checkpoint.at > kept.at && beginsAt(checkpoint) <= value);
+      if (has !== undefined) keepFrom(has);
+    }
     if (reading.from !== 'log') return;
     const frontier = tail.frontier(reading.cursor);
     for (const checkpoint of checkpoints) if (checkpoint.lsn <= frontier && checkpoint.at > kept.at) kept = checkpoint;
   }
 
   function status(): FeedStatus {
-    const pending = pendingEvents();
+    const failure = delivery.failure();
+    const toRebuild = rebuildsFinished < rebuildsBegun;
     return {
       subscriber: name,
-      state: stateNow(),
+      state: stateOf({ wanted, standingBy, failing: failure !== null, reading: reading.from }),
       route: standingBy ? 'kafka' : route,
       reading: reading.from,
       lag_seconds: Math.max(0, Math.round(lagMs())) / 1_000,
-      pending_events: pending,
+      pending_events: pendingEvents(),
       events_per_second: rate.perSecond(),
       delivered_events: delivery.delivered(),
       open_gaps: delivery.openGaps(),
-      failing_since: delivery.failure()?.since ?? null,
-      last_error: delivery.failure()?.error ?? null,
+      proven: heard?.value ?? null,
+      failing_since: failure?.since ?? null,
+      last_error: failure?.error ?? null,
       rebuild: {
         asked: rebuildsBegun,
         finished: rebuildsFinished,
-        progress: rebuildsFinished < rebuildsBegun && reading.from === 'journal' ? shareDone(reading) : null,
+        progress: toRebuild && reading.from === 'journal' ? shareDone(reading) : null,
       },
     };
   }
 
-  function stateNow(): FeedStatus['state'] {
-    if (wanted !== 'on') return wanted;
-    if (standingBy) return 'standing_by';
-    if (delivery.failure() !== null) return 'failing';
-    return reading.from === 'log' ? 'live' : 'catching_up';
-  }
-
   function lagMs(): number {
-    if (standingBy) return 0;
+    if (standingBy) return lateMs;
     if (reading.from === 'journal') return now() - kept.at;
     const [first] = tail.take(reading.cursor, 1, 0);
     return first === undefined ? tail.silentMs() : now() - first.committedAt;
@@ -307,6 +361,8 @@ export function openFeed(options: FeedOptions): Feed {
     startOver: (why) => startFrom({ snapshot: SEES_NOTHING, at: now() }, why),
     fill,
     kept: () => kept,
+    heard: () => heard,
+    acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: told.value }),
     progress: () => ({
       subscriber: name,
       reading: reading.from,
@@ -314,6 +370,8 @@ export function openFeed(options: FeedOptions): Feed {
       frontier: reading.from === 'log' ? tail.frontier(reading.cursor) : 0,
       snapshot: kept.snapshot.text,
       coveredAt: kept.at,
+      run: told.run,
+      watermark: told.value,
       rebuildsBegun,
     }),
     status,
@@ -339,6 +397,6 @@ function inJournal(): InJournal {
   return { from: 'journal', blocks: 0, blocksLeft: 0, events: 0 };
 }
 
-function shareDone({ blocks, blocksLeft }: InJournal): number {
-  return blocks === 0 ? 0 : (blocks - blocksLeft) / blocks;
+function wasRead({ xid }: TailEntry, { joinedWith }: InLog): boolean {
+  return joinedWith !== undefined && xid > 0 && sees(joinedWith, xid);
 }

@@ -14,6 +14,10 @@ export interface StoredFeed {
   readonly frontier: number;
   readonly snapshot: string;
   readonly coveredAt: number | null;
+  /** Of watermarks (contracts: Watermark). */
+  readonly run: string;
+  /** The last one acknowledged; null: the run has yet to begin. */
+  readonly watermark: string | null;
   readonly rebuildsAsked: number;
   readonly rebuildsBegun: number;
 }
@@ -91,11 +95,13 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
       frontier: string;
       snapshot: string;
       covered_at: Date | null;
+      run: string;
+      watermark: string | null;
       rebuilds_asked: number;
       rebuilds_begun: number;
     }[];
   }>(
-    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
+    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at, run, watermark,
        rebuilds_asked, rebuilds_begun
      from subscriber_feed where source = ? and subscriber = any(?::text[])`,
     [source, [...subscribers]],
@@ -108,6 +114,8 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
     frontier: parseLsn(row.frontier),
     snapshot: row.snapshot,
     coveredAt: row.covered_at?.getTime() ?? null,
+    run: row.run,
+    watermark: row.watermark,
     rebuildsAsked: row.rebuilds_asked,
     rebuildsBegun: row.rebuilds_begun,
   }));
@@ -143,10 +151,11 @@ export async function storeProgress(
        where source = ? and epoch = ? returning source
      )
      update subscriber_feed f set reading = i.reading, lsn = i.lsn, index_in_transaction = i.index_in_transaction,
-       frontier = i.frontier, snapshot = i.snapshot, covered_at = to_timestamp(i.covered_at / 1000),
+       frontier = i.frontier, snapshot = i.snapshot, covered_at = to_timestamp(i.covered_at / 1000), run = i.run, watermark = i.watermark,
        rebuilds_begun = i.rebuilds_begun, updated_at = clock_timestamp()
-     from lead, unnest(?::text[], ?::text[], ?::pg_lsn[], ?::bigint[], ?::pg_lsn[], ?::pg_snapshot[], ?::float8[], ?::int[])
-       as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, rebuilds_begun)
+     from lead, unnest(?::text[], ?::text[], ?::pg_lsn[], ?::bigint[], ?::pg_lsn[], ?::pg_snapshot[], ?::float8[], ?::uuid[], ?::text[],
+         ?::int[])
+       as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, run, watermark, rebuilds_begun)
      where f.source = lead.source and f.subscriber = i.subscriber
      returning f.subscriber, f.wanted, f.rebuilds_asked`,
     [
@@ -162,6 +171,8 @@ export async function storeProgress(
       feeds.map((feed) => formatLsn(feed.frontier)),
       feeds.map((feed) => feed.snapshot),
       feeds.map((feed) => feed.coveredAt),
+      feeds.map((feed) => feed.run),
+      feeds.map((feed) => feed.watermark) as string[], // knex knows of no null in an array
       feeds.map((feed) => feed.rebuildsBegun),
     ],
   );

@@ -6,6 +6,7 @@
 //
 // A row's own xid says when it was written, unless another cluster did: a journal restored from a dump names transaction
 // ids that this cluster has yet to give out. Such a row counts by the transaction that put it here.
+import type { Gap } from '@ballast/contracts';
 import type pg from 'pg';
 import { journalColumns } from '../source/journal-row.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -49,6 +50,28 @@ export async function readSnapshot(client: pg.ClientBase): Promise<{ text: strin
 export async function readInsertLsn(client: pg.ClientBase): Promise<string> {
   const [row] = await read(client, 'select pg_current_wal_insert_lsn()', []);
   return row?.[0] ?? '';
+}
+
+/** Of a transaction that is still open. */
+export interface Holder {
+  readonly who: string;
+  readonly state: string;
+  readonly ageSeconds: number;
+}
+
+/** Undefined: it is not open any more. */
+export async function readHolder(client: pg.ClientBase, xid: number): Promise<Holder | undefined> {
+  const [row] = await read(
+    client,
+    `select concat_ws(' ', application_name, 'pid ' || pid), coalesce(state, '-'),
+       extract(epoch from clock_timestamp() - xact_start)::int
+     from pg_stat_activity where backend_xid = ($1::text::xid8)::xid
+     union all
+     select 'prepared ' || gid, 'prepared', extract(epoch from clock_timestamp() - prepared)::int
+     from pg_prepared_xacts where transaction = ($1::text::xid8)::xid`,
+    [xid],
+  );
+  return row === undefined ? undefined : { who: row[0] ?? '', state: row[1] ?? '', ageSeconds: Number(row[2]) };
 }
 
 export interface Stretch {
@@ -151,13 +174,6 @@ export async function readPredecessors(
       until.text,
     ],
   );
-}
-
-export interface Gap {
-  readonly merchant_id: string;
-  readonly order_id: string;
-  readonly after_version: number;
-  readonly before_version: number;
 }
 
 /** The versions between, order by order. Index: the primary key; the bounds on order_id prune the partitions. */

@@ -1,15 +1,17 @@
 // The journal as the durable buffer: whatever a feed did not get from the log, it reads here. Where the journal itself lacks
 // something, the orders stand in for it (order-snapshots.ts).
-import type { Watermark } from '@ballast/contracts';
+import type { Gap } from '@ballast/contracts';
+import type { OutgoingEvent } from '@ballast/events/kafka';
 import pg from 'pg';
 import { disconnect } from '../source/connect.ts';
 import type { GenerationOf } from '../source/generations.ts';
-import type { OutgoingEvent } from '../source/journal-row.ts';
+import type { WatermarkRow } from '../source/journal-row.ts';
 import { journalColumns, journalRowReader, rfc3339 } from '../source/journal-row.ts';
 import {
-  type Gap,
+  type Holder,
   readBlocks,
   readGaps,
+  readHolder,
   readPredecessors,
   readSnapshot,
   readStretches,
@@ -35,7 +37,7 @@ export interface Refill {
   /** One is read ahead while the last one is delivered. */
   pieces(): AsyncGenerator<Piece>;
   /** True of the source once the pieces are through. */
-  readonly watermarks: readonly Watermark[];
+  readonly watermarks: readonly WatermarkRow[];
 }
 
 export interface Journal {
@@ -46,6 +48,8 @@ export interface Journal {
   refill(since: Snapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
+  /** Whose transaction this is, while it is open. */
+  holder(xid: number): Promise<Holder | undefined>;
   /** What is being read fails at once: nobody waits for a source that is gone. */
   close(): Promise<void>;
 }
@@ -207,6 +211,7 @@ export function openJournal(options: JournalOptions): Journal {
       const events = rows.map((row) => rowOf(row).message);
       return [...events, ...(await snapshots.instead(gaps, events, rows.length < MAX_FILL))];
     },
+    holder: (xid) => withClient((client) => readHolder(client, xid)),
     close: async () => {
       const ended = pool.end(); // nobody is let in any more
       await Promise.all([...clients].map(disconnect));

@@ -6,6 +6,7 @@ import { type Feed, openFeed } from './feed.ts';
 import type { StoredFeed } from './feeds.sql.ts';
 import type { Journal } from './journal.ts';
 import { keepRoute, type RouteKeeper } from './keep-route.ts';
+import { complainOfOpenTransaction } from './open-transaction.ts';
 import { openSender, type Subscriber } from './send-delivery.ts';
 import { openKafkaSender } from './send-to-kafka.ts';
 import type { Tail } from './tail.ts';
@@ -14,6 +15,8 @@ import type { Tail } from './tail.ts';
 export const KAFKA = 'kafka';
 
 export interface FeedsOptions {
+  readonly source: string;
+  readonly generation: number;
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
   readonly subscribers: readonly Subscriber[];
   readonly kafka: KafkaConnection | undefined;
@@ -35,9 +38,10 @@ const DIRECT_INTERVAL_MS = 20;
 const KAFKA_INTERVAL_MS = 2;
 
 export function openFeeds(options: FeedsOptions): Feeds {
-  const { stored, subscribers, kafka, logger } = options;
+  const { stored, subscribers, kafka, journal, logger } = options;
+  const onHeldUp = complainOfOpenTransaction(journal, logger);
   const all = stored.map(({ feed, startsInLog }): Feed => {
-    const common = { ...options, name: feed.subscriber, stored: feed, startsInLog };
+    const common = { ...options, name: feed.subscriber, stored: feed, startsInLog, onHeldUp };
     const subscriber = subscribers.find(({ name }) => name === feed.subscriber);
     if (subscriber !== undefined)
       return openFeed({ ...common, route: 'direct', sender: openSender(subscriber), intervalMs: DIRECT_INTERVAL_MS });

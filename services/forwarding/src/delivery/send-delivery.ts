@@ -1,8 +1,8 @@
 // One delivery to one subscriber, over a connection of its own: what is slow there is slow for nobody else.
 import { type DeliveryReply, deliveryReplySchema } from '@ballast/contracts';
 import { refuseInTransaction } from '@ballast/database';
+import type { OutgoingMessage } from '@ballast/events/kafka';
 import { Pool } from 'undici';
-import type { OutgoingMessage } from '../source/journal-row.ts';
 import { openBodyWriter } from './delivery-body.ts';
 
 export interface Subscriber {

@@ -4,13 +4,13 @@ import { refuseInTransaction } from '@ballast/database';
 import {
   ensureTopics,
   type KafkaConnection,
+  type OutgoingMessage,
   openPublisher,
   type Publisher,
   PublishFailed,
   proveClient,
 } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
-import type { OutgoingMessage } from '../source/journal-row.ts';
 import { DeliveryFailed, type Sender } from './send-delivery.ts';
 
 export interface KafkaSenderOptions {
@@ -47,7 +47,7 @@ export function openKafkaSender({ connection, logger, onWiped }: KafkaSenderOpti
       refuseInTransaction('Kafka');
       try {
         await publish(messages);
-        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [] };
+        return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       } catch (error) {
         const failed = publisher;
         publisher = undefined;

@@ -7,7 +7,7 @@
 // the place where it will go on, but only as long as there is room: nobody waits for a feed that is not here.
 
 import { openSignal, type Signal } from '../signal.ts';
-import type { OutgoingMessage } from '../source/journal-row.ts';
+import type { TailMessage } from '../source/journal-row.ts';
 
 export interface LogPosition {
   /** Where the commit record begins. Transactions share no position; events of one transaction do. */
@@ -17,14 +17,14 @@ export interface LogPosition {
 }
 
 export interface TailEntry extends LogPosition {
-  /** 0: of no interest to `join` (watermarks). */
+  /** 0: of no interest to `hold` (watermarks). */
   readonly xid: number;
   /** Source's clock, ms. */
   readonly committedAt: number;
   /** Our monotonic clock, ms. */
   readonly receivedAt: number;
   readonly bytes: number;
-  readonly message: OutgoingMessage;
+  readonly message: TailMessage;
 }
 
 /** Where a feed will go on; lost when room was needed. */
@@ -72,6 +72,10 @@ export interface Tail {
   /** Cursors that still read here hold their entries. */
   readonly cursors: Set<{ readonly cursor: number }>;
   readonly grew: Signal;
+  /** The watermark of this value was committed before `at`: source's clock, ms. */
+  wroteWatermark(value: string, at: number): void;
+  /** Undefined: it was not written by this forwarder, or long ago. */
+  watermarkWrittenBefore(value: string): number | undefined;
   /** Called when there is room again; also after a cursor moved or was removed. */
   onRoom(listener: () => void): void;
   /** To be called when a cursor moved or was removed. */
@@ -92,6 +96,8 @@ const COMPACT_AFTER = 4_096;
 const KEEP_ENTRIES = 1_000;
 /** The log reader asks an idle server every second how far it is. */
 const EXPECTED_EVERY_MS = 2_500;
+/** One a second; a feed whose last one is older goes on from the journal long before. */
+const WRITTEN_WATERMARKS = 600;
 
 export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOptions): Tail {
   let entries: TailEntry[] = [];
@@ -108,6 +114,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   const cursors = new Set<{ readonly cursor: number }>();
   const places = new Set<HeldPlace>();
   const grew = openSignal();
+  const written = new Map<string, number>();
 
   const count = () => entries.length - head;
   const isOver = () => bytes > maxBytes || count() > maxEntries;
@@ -189,6 +196,12 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       return silent < EXPECTED_EVERY_MS ? 0 : silent;
     },
     isFull: isOver,
+    wroteWatermark: (value, at) => {
+      written.delete(value);
+      written.set(value, at);
+      for (const oldest of written.keys()) if (written.size > WRITTEN_WATERMARKS) written.delete(oldest);
+    },
+    watermarkWrittenBefore: (value) => written.get(value),
     onRoom: (listener) => {
       onRoom = listener;
     },

@@ -26,6 +26,7 @@ const feedSchema = z.object({
   seconds_to_clear: z.number().nullable(),
   delivered_events: z.int(),
   open_gaps: z.int(),
+  proven: z.string().nullable(),
   failing_since: z.string().nullable(),
   last_error: z.string().nullable(),
   rebuild: z.object({ asked: z.int(), finished: z.int(), progress: z.number().nullable() }),

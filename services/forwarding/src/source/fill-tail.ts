@@ -3,7 +3,7 @@
 import type { Tail } from '../delivery/tail.ts';
 import type { GenerationOf } from './generations.ts';
 import type { EventMark } from './history.ts';
-import type { OutgoingMessage } from './journal-row.ts';
+import type { TailMessage, WatermarkRow } from './journal-row.ts';
 import { journalRowReader, type RowReader, rfc3339 } from './journal-row.ts';
 import type { LogReader } from './log-reader.ts';
 import type { LogMessage, LogValue, Relation } from './pgoutput.ts';
@@ -89,13 +89,13 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     return made;
   }
 
-  function watermark(relation: Relation, values: readonly LogValue[]): OutgoingMessage {
+  function watermark(relation: Relation, values: readonly LogValue[]): WatermarkRow {
     const node = String(values[relation.columns.indexOf('node')]);
     const value = rfc3339(String(values[relation.columns.indexOf('value')]));
     return { kind: 'watermark', source, generation, node, value };
   }
 
-  function push(xid: number, message: OutgoingMessage, dataLength: number): void {
+  function push(xid: number, message: TailMessage, dataLength: number): void {
     if (tail === undefined) throw new Error('BUG: the log was read before there was a tail');
     tail.push({ lsn, index: index++, xid, committedAt, receivedAt, bytes: ENTRY_BYTES + dataLength, message });
     if (waiting || !tail.isFull()) return;

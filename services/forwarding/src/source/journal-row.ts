@@ -1,12 +1,13 @@
 // A row of the journal as text values, from the log or from a query, becomes a message. `data` stays the text PostgreSQL
 // wrote: on its way through here it is neither parsed nor formatted again.
-import type { OrderEvent, Watermark } from '@ballast/contracts';
+import type { Watermark } from '@ballast/contracts';
+import type { OutgoingEvent } from '@ballast/events/kafka';
 import type { GenerationOf } from './generations.ts';
 import type { LogValue } from './pgoutput.ts';
 
-/** An event on its way through: everything but `data` taken apart. Bytes from the log, outside the heap; text from a query. */
-export type OutgoingEvent = Omit<OrderEvent, 'data'> & { readonly data: string | Buffer };
-export type OutgoingMessage = OutgoingEvent | Watermark;
+/** A watermark as its row has it; what stands before it on a route, the route says. */
+export type WatermarkRow = Omit<Watermark, 'run' | 'after' | 'since'>;
+export type TailMessage = OutgoingEvent | WatermarkRow;
 
 /** The columns a query of the journal selects, in this order. */
 export const journalColumns = [

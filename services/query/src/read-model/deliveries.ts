@@ -8,7 +8,7 @@
 //  - a delivery that went into a model which was swapped away meanwhile is given to the one in its place.
 import type { DeliveryReply, OrderEvent } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
-import { type Consumer, openConsumer, type Stream } from '@ballast/events';
+import { type Consumer, openConsumer } from '@ballast/events';
 import type { Logger } from '@ballast/telemetry';
 import { applyTo } from '../orders/apply-events.ts';
 import { takeBackEvents } from '../orders/store-events.sql.ts';
@@ -68,11 +68,11 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     await left?.knex.destroy();
   }
 
-  async function deliver(messages: readonly unknown[], stream?: Stream): Promise<DeliveryReply> {
+  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
     for (;;) {
       const before = await lastRebuild(knex);
       await follow(before);
-      const outcome = await deliverToBoth(messages, stream);
+      const outcome = await deliverToBoth(messages);
       const after = await lastRebuild(knex);
       if (nameOf(after) !== nameOf(before)) continue; // at most once per start and end of a rebuild
       if (outcome.failed !== undefined) throw outcome.failed;
@@ -80,11 +80,11 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     }
   }
 
-  async function deliverToBoth(messages: readonly unknown[], stream: Stream | undefined) {
+  async function deliverToBoth(messages: readonly unknown[]) {
     try {
-      const reply = await present.consumer.deliver(messages, stream);
+      const reply = await present.consumer.deliver(messages);
       if (next === null) return { reply };
-      return { reply: both(reply, await next.model.consumer.deliver(messages, stream)) };
+      return { reply: both(reply, await next.model.consumer.deliver(messages)) };
     } catch (error) {
       return { reply: NOTHING, failed: error }; // the next model may have just been swapped or dropped: looked at above
     }
@@ -93,8 +93,8 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
   let last: Promise<unknown> = Promise.resolve();
   const consumer: Consumer = {
     // In turn, as the consumer does it: a pool is not taken away from under a delivery of this process.
-    deliver: (messages, stream) => {
-      const turn = last.then(() => deliver(messages, stream));
+    deliver: (messages) => {
+      const turn = last.then(() => deliver(messages));
       last = turn.catch(() => undefined); // its own caller is told
       return turn;
     },
@@ -116,7 +116,7 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
   };
 }
 
-const NOTHING: DeliveryReply = { applied: 0, repeated: 0, held: 0, parked: 0, gaps: [] };
+const NOTHING: DeliveryReply = { applied: 0, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
 /** As many as a reply may carry. */
 const MAX_GAPS = 1_000;
 
@@ -124,7 +124,7 @@ function nameOf(rebuild: RebuildRow | undefined): string {
   return rebuild === undefined ? 'none' : `${rebuild.id} ${rebuild.state}`;
 }
 
-/** The next model's counts (the present one has seen most of a replay), and what either of them lacks. */
+/** The next model's counts and progress (the present one has seen most of a replay), and what either of them lacks. */
 function both(present: DeliveryReply, next: DeliveryReply): DeliveryReply {
   return { ...next, gaps: [...present.gaps, ...next.gaps].slice(0, MAX_GAPS) };
 }

@@ -1,0 +1,76 @@
+// Takes the watermarks of one delivery, after its events: in the transaction that stores what they prove, the subscriber
+// is told.
+import { BEFORE_EVERYTHING, type Progress } from '@ballast/contracts';
+import type { Knex } from 'knex';
+import type { ReceivedWatermark, Stream } from './read-messages.ts';
+import {
+  lockProven,
+  type Node,
+  type ProvenOfNode,
+  readStreams,
+  readWatermarks,
+  storeProven,
+  storeStreams,
+} from './watermarks.sql.ts';
+import { goOn, type Proven, prove, provenBy, type StreamPosition } from './watermarks.ts';
+
+/** Everything in it. */
+const DIRECT: Stream = { route: 'direct', partition: 0, partitions: 1 };
+
+/** Everything decided before each mark's value is applied, held or parked. */
+export type OnWatermark = (trx: Knex.Transaction, mark: ProvenOfNode) => Promise<void>;
+
+/** In the order in which they came. */
+export async function passWatermarks(
+  trx: Knex.Transaction,
+  marks: readonly ReceivedWatermark[],
+  onWatermark: OnWatermark | undefined,
+): Promise<void> {
+  for (const [key, ofNode] of Map.groupBy(marks, nodeKey)) {
+    const [sample] = ofNode;
+    if (sample === undefined) throw new Error('BUG: a group of nothing');
+    const node = { source: sample.source, node: sample.node };
+    const before = await lockProven(trx, node);
+    let streams: readonly StreamPosition[] = (await readStreams(trx)).filter((one) => nodeKey(one) === key);
+    let proven: Proven = before;
+    for (const mark of ofNode) ({ proven, streams } = prove(proven, moved(streams, mark)));
+    await storeStreams(trx, node, streams);
+    if (proven === before) continue;
+    await storeProven(trx, node, proven);
+    if (proven.value > BEFORE_EVERYTHING) await onWatermark?.(trx, { ...node, ...proven });
+  }
+}
+
+function moved(streams: readonly StreamPosition[], mark: ReceivedWatermark): StreamPosition[] {
+  const stream = mark.stream ?? DIRECT;
+  const isIt = (one: Stream) => one.route === stream.route && one.partition === stream.partition;
+  const known = streams.find(isIt);
+  return [...streams.filter((one) => !isIt(one)), { ...stream, stretch: goOn(known?.stretch, mark) }];
+}
+
+/** How far this consumer is with each node it has heard of. */
+export async function readProgress(knex: Knex): Promise<Progress[]> {
+  const streams = await readStreams(knex);
+  const proven = new Map((await readWatermarks(knex)).map((one) => [nodeKey(one), one]));
+  return [...Map.groupBy(streams, nodeKey)].flatMap(([key, ofNode]) => {
+    const [sample] = ofNode;
+    if (sample === undefined) return [];
+    const { source, node, stretch } = sample;
+    const { generation, value } = proven.get(key) ?? { generation: stretch.generation, value: BEFORE_EVERYTHING };
+    return [{ source, node, generation, value, by_topic: byTopic(ofNode, generation) }];
+  });
+}
+
+function byTopic(streams: readonly StreamPosition[], generation: number): string | null {
+  let furthest: string | null = null;
+  for (const route of new Set(streams.map((one) => one.route))) {
+    if (route === DIRECT.route) continue;
+    const reached = provenBy(route, streams);
+    if (reached?.generation === generation && (furthest === null || reached.value > furthest)) furthest = reached.value;
+  }
+  return furthest;
+}
+
+function nodeKey({ source, node }: Node): string {
+  return `${source} ${node}`;
+}

@@ -1,0 +1,62 @@
+// Says on each watermark which one stands before it on its way to one receiver (contracts: Watermark), so that the receiver
+// knows whether it has everything between the two. A way begins with a watermark of its own: whatever was decided at its
+// value or later comes behind it, and what is older the receiver has, or not, by another way.
+import { BEFORE_EVERYTHING, type Watermark } from '@ballast/contracts';
+import type { OutgoingMessage } from '@ballast/events/kafka';
+import type { TailMessage } from '../source/journal-row.ts';
+import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
+
+/** The last watermark that the receiver acknowledged. */
+export interface Told {
+  readonly run: string;
+  /** Null: the run has yet to begin. */
+  readonly value: string | null;
+  /** Undefined: it was told by a forwarder before this one. */
+  readonly generation: number | undefined;
+}
+
+export interface Beginning {
+  readonly source: string;
+  readonly node: string;
+  readonly generation: number;
+  readonly value: string;
+}
+
+/** Everything visible in `snapshot` was decided before this time; `at`: its source's time just after it was taken, ms. */
+export function beginsAt({ snapshot, at }: { readonly snapshot: Snapshot; readonly at: number }): string {
+  return snapshot.text === SEES_NOTHING.text ? BEFORE_EVERYTHING : markAfter(at);
+}
+
+/** The first millisecond after `at`, which may be a fraction of one or have lost it. */
+export function markAfter(at: number): string {
+  return `${new Date(Math.floor(at) + 1).toISOString().slice(0, -1)}000Z`;
+}
+
+/**
+ * `since`: a time before which everything was decided that came before the watermark of this value; null: not known. What
+ * says no more than the last one is left out.
+ */
+export function linkWatermarks(
+  messages: readonly TailMessage[],
+  told: Told,
+  beginning: Beginning,
+  since: (value: string) => string | null,
+): { readonly messages: readonly OutgoingMessage[]; readonly told: Told } {
+  const linked: OutgoingMessage[] = [];
+  let last = told;
+  if (told.value === null) {
+    const begins: Watermark = { kind: 'watermark', ...beginning, run: told.run, after: null, since: null };
+    linked.push(begins);
+    last = begins;
+  }
+  for (const message of messages) {
+    if (message.kind === 'event') {
+      linked.push(message);
+    } else if (last.value === null || last.generation !== message.generation || message.value > last.value) {
+      const { run, value } = last;
+      linked.push({ ...message, run, after: value, since: value === null ? null : since(value) });
+      last = { ...message, run };
+    }
+  }
+  return { messages: linked, told: last };
+}
