@@ -6,3 +6,4 @@ export { readConfigFile } from './read-config.ts';
 export { type Closing, runService } from './run-service.ts';
 export { scrub } from './scrub.ts';
 export { childTraceparent } from './trace.ts';
+export { watchTransactions } from './transactions.ts';

@@ -3,7 +3,7 @@ import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/ch
 import type { Override } from '@ballast/contracts';
 import { onTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
-import { type Alarms, createMetrics } from '@ballast/telemetry';
+import { type Alarms, createMetrics, watchTransactions } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { PaymentsCore } from './payments/core.ts';
 import { countOpenOrders } from './payments/leases.sql.ts';
@@ -34,28 +34,44 @@ export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
     'Requests refused (or that would have been) on the way in.',
     ['kind', 'rule'],
   );
-  const transactions = metrics.duration('ballast_transaction_duration_seconds', 'Transactions and batch statements.', [
-    'name',
-    'level',
+  const retries = metrics.counter('ballast_channel_retries_total', 'Retries made, or not for want of budget.', [
+    'channel',
+    'operation',
+    'made',
   ]);
-  onTransaction(({ name, durationMs, level }) => {
-    transactions.observe({ name, level }, durationMs / 1_000);
-    if (level === 'none') return;
-    const message = `a transaction lasted ${Math.round(durationMs)} ms`;
-    alarms.raise({
-      name: 'long_transaction',
-      severity: level,
-      subject: name,
-      message,
-      numbers: { duration_ms: Math.round(durationMs) },
-    });
-  });
+  const wouldRefuse = metrics.counter(
+    'ballast_channel_would_refuse_total',
+    'Calls that a rule would have refused: a candidate beside the rules, or one that only alarms.',
+    ['channel', 'operation', 'by', 'rule'],
+  );
+  watchTransactions(onTransaction, metrics, alarms);
 
   return {
     ...metrics,
 
     channelEvent(channel: string, operation: string, event: PolicyEvent): void {
-      if (event.kind === 'ended') callDuration.observe({ channel, operation }, event.durationMs / 1_000);
+      const labels = { channel, operation };
+      switch (event.kind) {
+        case 'ended':
+          callDuration.observe(labels, event.durationMs / 1_000);
+          return;
+        case 'retry':
+        case 'retry_denied':
+          retries.inc({ ...labels, made: event.kind === 'retry' ? 'yes' : 'no' });
+          return;
+        case 'would_refuse':
+          wouldRefuse.inc({ ...labels, by: 'alarm_only', rule: event.refusal.rule });
+          return;
+        case 'shadow_would_refuse':
+          wouldRefuse.inc({ ...labels, by: 'shadow', rule: event.refusal.rule });
+          return;
+        case 'state': // read when somebody looks (channels/channel-metrics.ts)
+        case 'refused': // channelOutcome has it
+        case 'late':
+        case 'timeout_exceeds_caller':
+        case 'drill_ended':
+          return;
+      }
     },
 
     /** How one call of a channel ended, in the five words of the dashboards; `reason` says more. */

@@ -220,6 +220,28 @@ test('a channel that nobody has used yet shows its state, its limits and what is
   expect(Number(value('timeout_seconds', of))).toBeGreaterThan(0);
 });
 
+test('what a candidate, or a rule that only alarms, would have refused is counted, and retries are', async () => {
+  const tight = { algorithm: 'token_bucket', perSecond: 0.01, burst: 1 } as const;
+  const limited = { ...rules, rate: { ...rules.rate, mode: 'enforce', limit: tight } } as const;
+  const target = { channel: 'bank_b', operation: 'reversal' } as const;
+  await store.putRules({ ...target, kind: 'shadow' }, limited, await seeing('bank_b'));
+  const alarming = { ...limited, rate: { ...limited.rate, mode: 'alarm_only' } } as const;
+  await store.putRules({ ...target, kind: 'channel' }, alarming, await seeing('bank_b'));
+  for (let call = 0; call < 3; call++)
+    expect(await bankB.reversal.run(ok, { deadline: soon() })).toMatchObject({ tries: 1 });
+  await bankB.inquiry.run(async () => ({ kind: 'technical', value: 'sent' }), { deadline: performance.now() + 300 });
+  const text = await collectionMetrics.registry.metrics();
+  const total = (name: string, labels: string) =>
+    Number(new RegExp(`^ballast_channel_${name}\\{${labels},service="collection"\\} (.*)$`, 'm').exec(text)?.[1]);
+  const of = 'channel="bank_b",operation="reversal"';
+  expect(total('would_refuse_total', `${of},by="shadow",rule="rate"`)).toBe(2);
+  expect(total('would_refuse_total', `${of},by="alarm_only",rule="rate"`)).toBe(2);
+  expect(text).toMatch(/ballast_channel_shadow_calls\{channel="bank_b",operation="reversal",service="collection"\} 3/);
+  expect(total('retries_total', 'channel="bank_b",operation="inquiry",made="yes"')).toBeGreaterThan(0);
+  for (const kind of ['shadow', 'channel'] as const)
+    await store.putRules({ ...target, kind }, null, await seeing('bank_b'));
+});
+
 test('a broken glass is a critical alarm of every process that applies it, once', async () => {
   const change = { ...(await seeing()), breakGlass: true, reason: 'nobody else is awake' };
   const setting = { kind: 'forced_closed' } as const;

@@ -20,6 +20,8 @@ const fields = z.strictObject({
   kafka: kafkaConnectionSchema.optional(),
   /** As long as the order database keeps its own: what is older is forgotten, week by week. */
   retention_days: z.int().min(7).max(4_000).default(HISTORY_DAYS),
+  /** Alarms are POSTed there, besides the log. */
+  alarm_webhook_url: z.url({ protocol: /^https?$/ }).optional(),
   log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

@@ -1,7 +1,7 @@
 // Query: what merchants see of their orders. Depends on its own database; events come to it, it asks nobody.
 import { startDatabaseClock } from '@ballast/database';
 import { listen, tlsOf } from '@ballast/http';
-import { createLogger, runService } from '@ballast/telemetry';
+import { createLogger, openAlarms, runService } from '@ballast/telemetry';
 import { readConfig } from './config.ts';
 import { buildInternalFace, buildPublicFace } from './http/app.ts';
 import { createQueryMetrics } from './metrics.ts';
@@ -22,7 +22,8 @@ await runService(logger, async (closing) => {
   const readers = closing.add(openReadersPool(databaseUrl), (knex) => knex.destroy());
   const { now } = closing.add(await startDatabaseClock(readers));
 
-  const metrics = createQueryMetrics(logger, now);
+  const alarms = closing.add(openAlarms({ service: 'query', instance, logger, webhookUrl: config.alarm_webhook_url }));
+  const metrics = createQueryMetrics(alarms, now);
   const deliveries = closing.add(openDeliveries({ databaseUrl, retentionDays, logger, now, applied: metrics.applied }));
   const { knex } = deliveries;
   metrics.watch(knex);

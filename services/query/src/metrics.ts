@@ -1,12 +1,12 @@
 // What query measures.
 import type { OrderEvent } from '@ballast/contracts';
 import { type Knex, onTransaction } from '@ballast/database';
-import { createMetrics, type Logger } from '@ballast/telemetry';
+import { type Alarms, createMetrics, watchTransactions } from '@ballast/telemetry';
 import type { ModelSchema } from './read-model/schemas.ts';
 
 export type QueryMetrics = ReturnType<typeof createQueryMetrics>;
 
-export function createQueryMetrics(logger: Logger, now: () => number) {
+export function createQueryMetrics(alarms: Pick<Alarms, 'raise'>, now: () => number) {
   const metrics = createMetrics('query');
   const applied = metrics.counter('ballast_read_model_events_applied_total', 'Events applied to a read model.', [
     'model',
@@ -16,12 +16,7 @@ export function createQueryMetrics(logger: Logger, now: () => number) {
     'Age of the last applied event when it was applied (database time).',
     ['model'],
   );
-  const transactions = metrics.duration('ballast_transaction_duration_seconds', 'Transactions.', ['name', 'level']);
-  onTransaction(({ name, durationMs, level }) => {
-    transactions.observe({ name, level }, durationMs / 1_000);
-    if (level !== 'none')
-      logger.warn({ transaction: name, duration_ms: Math.round(durationMs), level }, 'long transaction');
-  });
+  watchTransactions(onTransaction, metrics, alarms);
 
   return {
     ...metrics,

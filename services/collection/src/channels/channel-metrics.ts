@@ -37,5 +37,10 @@ export function watchChannels(metrics: Pick<Metrics, 'gauge'>, channels: Iterabl
   number('ballast_channel_waiting_limit', 'Places in the line.', ({ maxWaiting }) => maxWaiting);
   number('ballast_channel_rate_tokens', 'Calls that the rate limit would let go now.', ({ rateTokens }) => rateTokens);
   number('ballast_channel_retry_tokens', 'Retries that are paid for.', ({ retryTokens }) => retryTokens);
+  number(
+    'ballast_channel_shadow_calls',
+    "Calls that the candidate's rules have seen.",
+    ({ shadow }) => shadow?.calls ?? null,
+  );
   number('ballast_channel_timeout_seconds', 'The timeout in force.', ({ timeoutMs }) => timeoutMs / 1_000);
 }

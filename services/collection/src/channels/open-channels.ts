@@ -64,6 +64,10 @@ export function openChannels({
       const message = `the circuit breaker of ${channel} ${operation} is ${event.state}`;
       alarms.raise({ name: `breaker_${event.state}`, severity, subject: `${channel} ${operation}`, message });
     }
+    if (event.kind === 'timeout_exceeds_caller') {
+      const numbers = { timeout_ms: event.timeoutMs, caller_allows_ms: Math.round(event.callerAllowsMs) };
+      logger.warn({ channel, operation, ...numbers }, 'the timeout in force is longer than the caller allows');
+    }
     if (event.kind === 'late')
       logger.warn({ channel, operation, after_ms: Math.round(event.afterMs) }, 'an abandoned call ended after all');
   }

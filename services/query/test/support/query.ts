@@ -31,7 +31,7 @@ export async function startQuery(label: string, options: TestQueryOptions = {}) 
   const logger = createLogger({ service: 'query', level: 'silent' });
   await migrateAll(databaseUrl);
   const readers = openReadersPool(databaseUrl);
-  const metrics = createQueryMetrics(logger, now);
+  const metrics = createQueryMetrics({ raise: () => undefined }, now);
   const deliveries = openDeliveries({ databaseUrl, retentionDays, logger, now, applied: metrics.applied });
   const { knex } = deliveries;
   metrics.watch(knex);
