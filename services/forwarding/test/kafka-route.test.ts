@@ -51,6 +51,7 @@ describe.skipIf(missing !== undefined && !required)(`the route machine (${missin
     await load.stop();
     await subscriber.complete(source);
     expect(await subscriber.differences(source)).toEqual([]);
+    expect(await subscriber.falseWatermarks(source)).toEqual([]);
     await waitFor(
       'the topic to be complete',
       async () => (await wrongOrders(kafka.connection(), source)).length === 0,

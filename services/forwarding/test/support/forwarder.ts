@@ -19,6 +19,7 @@ const ADMIN_TOKEN = 'admin token';
 export interface FeedSeen {
   readonly subscriber: string;
   readonly state: string;
+  readonly route: string;
   readonly reading: string;
   readonly lag_seconds: number;
   readonly pending_events: number;

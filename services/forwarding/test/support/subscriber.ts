@@ -24,12 +24,15 @@ export interface TestSubscriber {
   readonly watermarks: { value: string; events: number }[];
   /** Consumes the topic too, and asks the forwarder for what is missing. */
   readTopic(connection: KafkaConnection, forwarder: { readonly internalUrl: string }): Promise<void>;
+  leaveTopic(): Promise<void>;
   up(): Promise<void>;
   /** Its connections are cut in the middle of whatever they do. */
   down(): Promise<void>;
   count(): Promise<number>;
   /** Waits for every event of the journal. */
   complete(source: TestSource): Promise<void>;
+  /** Watermarks that came before something which was decided before their value. */
+  falseWatermarks(source: TestSource): Promise<string[]>;
   /** What is wrong with its effects compared with the journal: nothing lost, nothing twice, everything in order. */
   differences(source: TestSource): Promise<string[]>;
   close(): Promise<void>;
@@ -104,6 +107,10 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       // A broker just started may not have its group coordinator yet.
       reading = await waitFor('the group to be joined', () => open().catch(() => undefined), JOIN_LIMIT_MS);
     },
+    leaveTopic: async () => {
+      await reading?.close();
+      reading = undefined;
+    },
     up: async () => {
       app = await createApp({ service: name, logger: silent });
       registerDirectReceiver(app, { consumer, token: subscriber.token });
@@ -122,6 +129,18 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
         async () => (await subscriber.count()) >= rows[0].count,
         COMPLETE_LIMIT_MS,
       );
+    },
+    falseWatermarks: async (source) => {
+      const { rows } = await source.query(
+        `select value, events, (select count(*)::int from order_event where occurred_at < value::timestamptz) as before
+         from unnest($1::text[], $2::int[]) as t(value, events)`,
+        [subscriber.watermarks.map(({ value }) => value), subscriber.watermarks.map(({ events }) => events)],
+      );
+      return rows
+        .filter(({ events, before }) => events < before)
+        .map(
+          ({ value, events, before }) => `${value} came after ${events} events, and ${before} were decided before it`,
+        );
     },
     differences: async (source) => {
       const wrong = await knex.raw<{ rows: { order_id: string; versions: number[] }[] }>(
@@ -149,7 +168,7 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       return differences;
     },
     close: async () => {
-      await reading?.close();
+      await subscriber.leaveTopic();
       await subscriber.down();
       await knex.destroy();
       await database.drop();
