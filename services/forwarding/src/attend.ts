@@ -46,7 +46,7 @@ const SETTLE_MS = 500;
 const WATCH_MS = 200;
 /** Days are dropped hundreds of days later: nothing hangs on the seconds. */
 const TELL_MS = 2_000;
-/** A feed for which a full tail has waited this long, or the slot has kept this much, goes on from the journal. */
+/** A feed for which the reader has waited this long, or the slot has kept this much, goes on from the journal. */
 const HOLD_MS = 3_000;
 const HOLD_BYTES = 48 * 1024 * 1024;
 /** Kept until the slowest feed has passed them; feeds that far behind are cut loose long before. */
@@ -137,13 +137,13 @@ export function attend(options: AttendOptions): Attended {
     stored = false;
   }
 
-  function release(newest: Checkpoint | undefined): void {
+  /** No feed holds up the others, or the slot. Where the reader itself is behind, all of them wait for it. */
+  function release(): void {
     for (const feed of feeds.all) {
       const frontier = feed.frontier();
       if (frontier === undefined) continue;
-      if (tail.isFull() && feed.waitingMs() > HOLD_MS) feed.cutLoose(`it held a full tail for ${HOLD_MS} ms`);
-      else if (newest !== undefined && newest.lsn - frontier > HOLD_BYTES)
-        feed.cutLoose(`it held ${HOLD_BYTES} bytes of the log`);
+      if (intake.waits() && feed.waitingMs() > HOLD_MS) feed.cutLoose(`the log waited for it for ${HOLD_MS} ms`);
+      else if (reader.received() - frontier > HOLD_BYTES) feed.cutLoose(`it held ${HOLD_BYTES} bytes of the log`);
     }
   }
 
@@ -154,7 +154,7 @@ export function attend(options: AttendOptions): Attended {
       await settle();
     }),
     repeat(WATCH_MS, async () => {
-      release(checkpoints.at(-1));
+      release();
       feeds.route?.look();
     }),
     repeat(TELL_MS, openTelling({ client, slot: source.slot, readers: () => feeds.all, logger })),

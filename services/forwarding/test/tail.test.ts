@@ -18,7 +18,7 @@ test('a feed that reads holds its entries: the tail becomes full, and has room w
   const feed = { cursor: tail.begin() };
   tail.cursors.add(feed);
   for (let at = 1; at <= 2_001; at++) tail.push(entry(at, 0, at));
-  expect(tail.isFull()).toBe(true);
+  expect([tail.isFull(), tail.waiting()]).toEqual([true, 2_001]);
   let room = 0;
   tail.onRoom(() => room++);
   feed.cursor += 1_500;

@@ -69,6 +69,8 @@ export interface Tail {
   /** How long nothing was heard from the server, ms; 0 while it speaks as often as it should. */
   silentMs(): number;
   isFull(): boolean;
+  /** Entries that the last of the feeds that read here has yet to take. */
+  waiting(): number;
   /** Cursors that still read here hold their entries. */
   readonly cursors: Set<{ readonly cursor: number }>;
   readonly grew: Signal;
@@ -196,6 +198,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       return silent < EXPECTED_EVERY_MS ? 0 : silent;
     },
     isFull: isOver,
+    waiting: () => first + count() - least(cursors, first + count()),
     wroteWatermark: (value, at) => {
       written.delete(value);
       written.set(value, at);

@@ -1,12 +1,12 @@
 // What the log reader hands out becomes entries of the tail. When the tail is full the reader waits.
 
-import type { Tail } from '../delivery/tail.ts';
+import type { Tail, TailEntry } from '../delivery/tail.ts';
 import type { GenerationOf } from './generations.ts';
 import type { EventMark } from './history.ts';
-import type { TailMessage, WatermarkRow } from './journal-row.ts';
-import { journalRowReader, type RowReader, rfc3339 } from './journal-row.ts';
+import { type JournalRow, journalRowReader, rfc3339, type WatermarkRow } from './journal-row.ts';
 import type { LogReader } from './log-reader.ts';
-import type { LogMessage, LogValue, Relation } from './pgoutput.ts';
+import { LoggedEvent, openShelf } from './logged-event.ts';
+import { type LogMessage, type LogValue, type Relation, readRow } from './pgoutput.ts';
 
 export interface Intake {
   onMessage(message: LogMessage): void;
@@ -15,6 +15,8 @@ export interface Intake {
   begin(options: Begin): void;
   /** The last event that came; null: none yet. */
   lastEvent(): EventMark | null;
+  /** The reader waits until a feed has taken more. */
+  waits(): boolean;
 }
 
 export interface Begin {
@@ -28,17 +30,20 @@ export interface Begin {
   now(): number;
 }
 
-/** An entry's fields and strings besides `data`. */
-const ENTRY_BYTES = 600;
+/** A watermark's entry: a few short strings. */
+const WATERMARK_BYTES = 600;
 /** Older commits are no part of what feeds come back to. */
 const BACKLOG_MS = 2_000;
+/** Of a backlog two deliveries are read ahead: more would wait in memory, and be no sooner anywhere. */
+const BACKLOG_AHEAD = 2_000;
 const JOURNAL = 'order_event';
 const WATERMARKS = 'journal_watermark';
 const RAISES = 'generation_raised';
 const XIDS = 2 ** 32;
 
 export function fillTail(source: string, onEvent: () => void): Intake {
-  const readers = new Map<Relation, RowReader>();
+  const readers = new Map<Relation, (row: Buffer, xid: number) => JournalRow['message']>();
+  const shelf = openShelf();
   let tail: Tail | undefined;
   let reader: LogReader | undefined;
   let generation = 0;
@@ -51,25 +56,21 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   let committedAt = 0;
   let receivedAt = 0;
   let index = 0;
-  let last: EventMark | undefined;
+  let last: LoggedEvent | undefined;
 
-  function onInsert(relation: Relation, values: readonly LogValue[]): void {
+  function onInsert(relation: Relation, row: Buffer): void {
     if (relation.name === JOURNAL) {
-      const { message } = rowReader(relation)(values, xid);
-      last = message;
+      const read = rowReader(relation);
+      last = new LoggedEvent({ lsn, index, xid, committedAt, receivedAt, read, row: shelf(row) });
       onEvent();
-      if (isBacklog() && tail?.passOver({ lsn, index }, xid)) {
-        index++;
-        return;
-      }
-      // A copy: pg moves what it has not parsed yet within the buffer that this is a part of.
-      const data = Buffer.from(message.data);
-      push(xid, { ...message, data }, data.length);
+      if (!(isBacklog() && tail?.passOver({ lsn, index }, xid))) push(last);
     } else if (relation.name === WATERMARKS) {
-      push(0, watermark(relation, values), 0);
+      const message = watermark(relation, readRow(relation, row));
+      push({ lsn, index, xid: 0, committedAt, receivedAt, bytes: WATERMARK_BYTES, message });
     } else if (relation.name === RAISES) {
-      refuseRaise(Number(values[relation.columns.indexOf('generation')]));
+      refuseRaise(Number(readRow(relation, row)[relation.columns.indexOf('generation')]));
     }
+    index++;
   }
 
   /** What follows in the log belongs to it, and perhaps some of what came before: all of it is looked at again. */
@@ -81,10 +82,15 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     return now() - committedAt > BACKLOG_MS;
   }
 
-  function rowReader(relation: Relation): RowReader {
+  function hasRoom(tail: Tail): boolean {
+    return !tail.isFull() && !(isBacklog() && tail.waiting() > BACKLOG_AHEAD);
+  }
+
+  function rowReader(relation: Relation) {
     const known = readers.get(relation);
     if (known !== undefined) return known;
-    const made = journalRowReader(source, relation.columns, generationOf);
+    const read = journalRowReader(source, relation.columns, generationOf);
+    const made = (row: Buffer, xid: number) => read(readRow(relation, row), xid).message;
     readers.set(relation, made);
     return made;
   }
@@ -95,10 +101,10 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     return { kind: 'watermark', source, generation, node, value };
   }
 
-  function push(xid: number, message: TailMessage, dataLength: number): void {
+  function push(entry: TailEntry): void {
     if (tail === undefined) throw new Error('BUG: the log was read before there was a tail');
-    tail.push({ lsn, index: index++, xid, committedAt, receivedAt, bytes: ENTRY_BYTES + dataLength, message });
-    if (waiting || !tail.isFull()) return;
+    tail.push(entry);
+    if (waiting || hasRoom(tail)) return;
     waiting = true;
     reader?.pause();
   }
@@ -114,15 +120,16 @@ export function fillTail(source: string, onEvent: () => void): Intake {
           index = 0;
           return;
         case 'insert':
-          return onInsert(message.relation, message.values);
+          return onInsert(message.relation, message.row);
         case 'commit':
           return;
       }
     },
     onProgress: (through) => tail?.progress(through),
+    waits: () => waiting,
     lastEvent: () => {
       if (last === undefined) return null;
-      const { merchant_id, order_id, version, occurred_at } = last;
+      const { merchant_id, order_id, version, occurred_at } = last.message;
       return { merchant_id, order_id, version, occurred_at };
     },
     begin: (options) => {
@@ -130,7 +137,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       const from = options.reader;
       reader = from;
       tail.onRoom(() => {
-        if (!waiting) return;
+        if (!waiting || !hasRoom(options.tail)) return;
         waiting = false;
         from.resume();
       });

@@ -5,15 +5,18 @@ import { readLsn } from './lsn.ts';
 export interface Relation {
   readonly name: string;
   readonly columns: readonly string[];
+  /** The column whose values are handed out as bytes; -1: none. */
+  readonly bytesAt: number;
 }
 
-/** Text as PostgreSQL prints it; for the column that is only passed on its bytes, to be copied before the next message. */
+/** Text as PostgreSQL prints it; of the column that is only passed on its bytes, a part of the row's. */
 export type LogValue = string | Buffer | null;
 
 export type LogMessage =
   /** `lsn`: where the commit record begins; every message of the transaction belongs to it. */
   | { readonly kind: 'begin'; readonly lsn: number; readonly committedAt: number; readonly xid: number }
-  | { readonly kind: 'insert'; readonly relation: Relation; readonly values: readonly LogValue[] }
+  /** `row`: for `readRow`, to be copied before the next message. */
+  | { readonly kind: 'insert'; readonly relation: Relation; readonly row: Buffer }
   /** `end`: where the commit record ends; confirming it means having the whole transaction. */
   | { readonly kind: 'commit'; readonly end: number };
 
@@ -35,7 +38,7 @@ const IGNORED = new Set([0x4f, 0x59, 0x4d]);
 
 /** `keptAsBytes`: a column whose values are large and never looked into. */
 export function openDecoder(keptAsBytes: string): Decoder {
-  const relations = new Map<number, Relation & { readonly bytesAt: number }>();
+  const relations = new Map<number, Relation>();
 
   function readRelation(bytes: Buffer, at: number): void {
     const id = bytes.readUInt32BE(at);
@@ -55,23 +58,7 @@ export function openDecoder(keptAsBytes: string): Decoder {
   function readInsert(bytes: Buffer, at: number): LogMessage {
     const relation = relations.get(bytes.readUInt32BE(at));
     if (relation === undefined) throw new Error('BUG: a row of a relation that was never announced');
-    const count = bytes.readUInt16BE(at + 5); // after one byte "new tuple"
-    const values = new Array<LogValue>(count);
-    let next = at + 7;
-    for (let column = 0; column < count; column++) {
-      const kind = bytes[next];
-      if (kind === NULL_VALUE) {
-        values[column] = null;
-        next += 1;
-      } else if (kind === TEXT_VALUE) {
-        const from = next + 5;
-        next = from + bytes.readUInt32BE(next + 1);
-        values[column] = column === relation.bytesAt ? bytes.subarray(from, next) : bytes.toString('utf8', from, next);
-      } else {
-        throw new Error(`BUG: a new row with a value of kind ${kind}`);
-      }
-    }
-    return { kind: 'insert', relation, values };
+    return { kind: 'insert', relation, row: bytes.subarray(at + 5) }; // after one byte "new tuple"
   }
 
   return {
@@ -81,7 +68,7 @@ export function openDecoder(keptAsBytes: string): Decoder {
         case INSERT:
           return readInsert(bytes, at + 1);
         case BEGIN: {
-          const committedAt = Number(bytes.readBigInt64BE(at + 9) / 1000n) + EPOCH_MS;
+          const committedAt = Number(bytes.readBigInt64BE(at + 9)) / 1_000 + EPOCH_MS;
           return { kind: 'begin', lsn: readLsn(bytes, at + 1), committedAt, xid: bytes.readUInt32BE(at + 17) };
         }
         case COMMIT:
@@ -96,4 +83,25 @@ export function openDecoder(keptAsBytes: string): Decoder {
       }
     },
   };
+}
+
+/** A row's values, in the order of its relation's columns. */
+export function readRow({ bytesAt }: Relation, row: Buffer): LogValue[] {
+  const count = row.readUInt16BE(0);
+  const values = new Array<LogValue>(count);
+  let next = 2;
+  for (let column = 0; column < count; column++) {
+    const kind = row[next];
+    if (kind === NULL_VALUE) {
+      values[column] = null;
+      next += 1;
+    } else if (kind === TEXT_VALUE) {
+      const from = next + 5;
+      next = from + row.readUInt32BE(next + 1);
+      values[column] = column === bytesAt ? row.subarray(from, next) : row.toString('utf8', from, next);
+    } else {
+      throw new Error(`BUG: a new row with a value of kind ${kind}`);
+    }
+  }
+  return values;
 }
