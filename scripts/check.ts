@@ -6,8 +6,8 @@ import pg from 'pg';
 import { type CheckInput, check } from '../load-tests/checker/check.ts';
 import { printChecked } from '../load-tests/checker/print.ts';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
-import { type Layout, layoutOf, type ServerName } from './system/layout.ts';
-import { type Credentials, NotRunning, type RunFile, readCredentials, readRunFile } from './system/run-file.ts';
+import { type Layout, layoutOf, type ServerName, serviceNames } from './system/layout.ts';
+import { NotRunning, type RunFile, readCredentials, readRunFile, secretsOf } from './system/run-file.ts';
 
 const usage = 'Usage: npm run check [-- [--data DIR] [--quiet]]';
 
@@ -27,10 +27,7 @@ await runCommand(async () => {
   }
 });
 
-interface Databases {
-  readonly orders: string;
-  readonly query: string;
-}
+type Databases = Readonly<Record<'orders' | 'query' | 'control', string>>;
 
 function runningIn(dataDir: string): RunFile | undefined {
   try {
@@ -51,7 +48,7 @@ async function startStopped(layout: Layout, dataDir: string): Promise<{ database
     startServer({ dataDir: layout.postgresDir(name), logFile: layout.logFile(`postgres-${name}`) });
   const [orders, main] = [await start('orders'), await start('main')];
   return {
-    databases: { orders: orders.url('orders'), query: main.url('query') },
+    databases: { orders: orders.url('orders'), query: main.url('query'), control: main.url('control') },
     stop: async () => {
       for (const server of [orders, main]) if (!server.adopted) await server.stop();
     },
@@ -76,7 +73,7 @@ async function whyNotQuiet(url: string, run: RunFile | undefined): Promise<strin
 
 async function inputOf(
   layout: Layout,
-  { orders, query }: Databases,
+  { orders, query, control }: Databases,
   run: RunFile | undefined,
   quiet: boolean,
 ): Promise<CheckInput> {
@@ -92,6 +89,10 @@ async function inputOf(
   return {
     orders,
     query,
+    control,
+    controlCopies: serviceNames
+      .map((name) => join(layout.stateDir(name), 'control.json'))
+      .filter((file) => existsSync(file)),
     books: filesIn(layout.banksDir, '.jsonl'),
     histories: filesIn(layout.root, '.history.jsonl'),
     logs: filesIn(dirname(layout.logFile('collection')), '.log'),
@@ -112,9 +113,4 @@ async function metricsOf(run: RunFile): Promise<string[]> {
     return reply?.ok === true ? [await reply.text()] : [];
   });
   return (await Promise.all(texts)).flat();
-}
-
-function secretsOf({ admin_token, merchants, operators }: Credentials): string[] {
-  const all = merchants.flatMap(({ api_key, terminals }) => [api_key, ...terminals.map(({ secret }) => secret)]);
-  return [admin_token, ...all, ...operators.map(({ password }) => password)].filter((secret) => secret.length >= 8);
 }

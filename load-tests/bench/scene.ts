@@ -7,7 +7,13 @@ import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { adminCall } from '../../scripts/system/admin-call.ts';
 import { layoutOf } from '../../scripts/system/layout.ts';
-import { type MerchantCredentials, type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
+import {
+  type MerchantCredentials,
+  type RunFile,
+  readCredentials,
+  secretsOf,
+  serviceOf,
+} from '../../scripts/system/run-file.ts';
 import { bankNames } from '../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
@@ -132,15 +138,15 @@ export async function checkAll(
   internalUrls: readonly string[] = [serviceOf(run, 'collection').internal_url],
 ): Promise<Checked> {
   const { logs } = layoutOf(run.data_dir);
-  const { admin_token, merchants } = readCredentials(run);
   const replies = await Promise.all(internalUrls.map((url) => fetch(`${url}/metrics`)));
   return check({
     orders: run.databases.orders,
+    control: run.databases.control,
     books: Object.values(run.banks).map(({ books_file }) => books_file),
     histories: [historyFile],
     logs: readdirSync(logs).map((file) => join(logs, file)),
     metrics: await Promise.all(replies.map((reply) => reply.text())),
-    secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
+    secrets: secretsOf(readCredentials(run)),
     quiet: true,
   });
 }

@@ -1,6 +1,7 @@
 // The checker. It imports nothing from the services: it reads the databases, the banks' books, the clients' histories and
 // the logs, and says which invariants of faults.md hold. One that had nothing to look at has failed: "vacuous".
 import type pg from 'pg';
+import { auditIsWhole } from './audit.ts';
 import {
   approvedByTheBank,
   everyAttemptEnds,
@@ -61,6 +62,7 @@ export async function check(input: CheckInput): Promise<Checked> {
       modesNeverMeet(),
       nothingLeaks(),
       nothingDiedOfABug(),
+      auditIsWhole(),
     ];
     const skipped = all.flatMap((invariant) => {
       const why = reasonToSkip(invariant, input);

@@ -8,6 +8,10 @@ export interface CheckInput {
   readonly orders: string;
   /** The query service's database; without it I-22 and I-23 are left out. */
   readonly query?: string;
+  /** The control database; without it I-33 is left out. */
+  readonly control?: string;
+  /** What the services keep of it on their own disks (control.json). */
+  readonly controlCopies?: readonly string[];
   /** One file per bank, named after its channel. */
   readonly books: readonly string[];
   /** What clients saw, in the format of history.ts. */
@@ -49,7 +53,7 @@ export interface Invariant {
   /** `always`: at any time. `quiet`: only when nothing is on its way any more. */
   readonly when: 'always' | 'quiet';
   /** What it needs beside the order database; where that is not given it is left out, and said so. */
-  readonly needs?: 'books' | 'histories' | 'logs' | 'query' | 'metrics';
+  readonly needs?: 'books' | 'histories' | 'logs' | 'query' | 'metrics' | 'control';
   each?(story: Story, world: World, finding: Finding): void;
   end?(world: World, finding: Finding): void | Promise<void>;
 }

@@ -75,6 +75,12 @@ export function readCredentials(run: Pick<RunFile, 'credentials_file'>): Credent
   return credentialsSchema.parse(JSON.parse(readFileSync(run.credentials_file, 'utf8')));
 }
 
+/** What must appear in no log, database, book or history. */
+export function secretsOf({ admin_token, merchants, operators }: Credentials): string[] {
+  const all = merchants.flatMap(({ api_key, terminals }) => [api_key, ...terminals.map(({ secret }) => secret)]);
+  return [admin_token, ...all, ...operators.map(({ password }) => password)].filter((secret) => secret.length >= 8);
+}
+
 export function writeRunFile(layout: Layout, run: RunFile): void {
   writePrivate(layout.runFile, runFileSchema.parse(run));
 }

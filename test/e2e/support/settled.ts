@@ -7,7 +7,7 @@ import { request } from 'undici';
 import { expect } from 'vitest';
 import { check } from '../../../load-tests/checker/check.ts';
 import { layoutOf } from '../../../scripts/system/layout.ts';
-import { type RunFile, readCredentials, serviceOf } from '../../../scripts/system/run-file.ts';
+import { type RunFile, readCredentials, secretsOf, serviceOf } from '../../../scripts/system/run-file.ts';
 import { cards } from '../../../scripts/system/terminal.ts';
 
 /** A killed collection's leases (deadline and margin, 8 s), then inquiries until the horizon is over. */
@@ -46,19 +46,16 @@ export async function quiet(run: RunFile): Promise<void> {
 /** Every invariant the checker knows, over the whole run: databases, banks' books, what terminals were told, all logs. */
 export async function expectInvariants(run: RunFile, historyFile: string): Promise<void> {
   const layout = layoutOf(run.data_dir);
-  const { admin_token, merchants } = readCredentials(run);
   const { results } = await check({
     orders: run.databases.orders,
     query: run.databases.query,
+    control: run.databases.control,
     books: Object.values(run.banks).map(({ books_file }) => books_file),
     histories: [historyFile],
     logs: readdirSync(layout.logs).map((name) => join(layout.logs, name)),
     quiet: true,
     cards: Object.values(cards),
-    secrets: [
-      admin_token,
-      ...merchants.flatMap(({ api_key, terminals }) => [api_key, ...terminals.map(({ secret }) => secret)]),
-    ],
+    secrets: secretsOf(readCredentials(run)),
   });
   expect(results.flatMap(({ id, violations }) => violations.map((text) => `${id} ${text}`))).toEqual([]);
 }
