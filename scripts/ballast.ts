@@ -9,6 +9,7 @@ import { confirm, operators, proposal } from './ballast/operators.ts';
 import { override } from './ballast/override.ts';
 import { reader } from './ballast/reader.ts';
 import { rules } from './ballast/rules.ts';
+import { source } from './ballast/source.ts';
 import { type ExitCode, exitCode, readOptions, runCommand, say, UsedWrongly } from './system/command.ts';
 
 const usage = `Usage: npx ballast COMMAND …
@@ -38,6 +39,9 @@ const usage = `Usage: npx ballast COMMAND …
   operator first-admin NAME           where there is no operator yet
   reader list                         who reads the journal, how far each is, which old days are held by whom
   reader retire NAME  |  reader reinstate NAME      one that is gone for good holds no old day any more
+  source show                         the order database's generation, and every time it was raised
+  source new-generation               after a restore by hand: consumers take back what is lost  (--restored-to TIME of the backup;
+                                      without it, or in doubt: everything is delivered again)
   audit [TARGET] [--verify [--anchor SEQ:HASH]]
   instances                           who follows, what each applies
   restored                            after a restore: what the control database holds now counts, also where it is older
@@ -56,6 +60,7 @@ const commands: Readonly<Record<string, (operator: Operator) => Promise<ExitCode
   rules,
   drill,
   reader,
+  source,
   audit,
   instances,
   restored,

@@ -16,6 +16,8 @@ export const options = {
   operations: { type: 'string', default: 'pay' },
   'if-match': { type: 'string' },
   'control-url': { type: 'string' },
+  'database-url': { type: 'string' },
+  'restored-to': { type: 'string' },
   confirm: { type: 'string' },
   'per-second': { type: 'string' },
   'in-flight': { type: 'string' },

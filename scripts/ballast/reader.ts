@@ -34,7 +34,7 @@ export async function reader(operator: Operator): Promise<ExitCode> {
       const name = wordAt(operator, 1, 'the reader, as "ballast reader list" has it');
       const reason = operator.text('reason') ?? '';
       if (reason === '') throw new UsedWrongly('Say why: --reason TEXT');
-      const by = await signedIn(operator);
+      const by = await signedInAdmin(operator, 'journal readers');
       await call(operator, 'POST', `/${action}-reader`, { reader: name, by, reason });
       say(
         action === 'retire'
@@ -48,9 +48,9 @@ export async function reader(operator: Operator): Promise<ExitCode> {
   }
 }
 
-/** What a reader lacks may be dropped once it is retired, and nobody brings it back: an admin's decision. */
-async function signedIn({ change, store }: Operator): Promise<string> {
-  const { by } = await change('journal readers');
+/** What cannot be taken back (a reader is retired, a history declared replaced) is an admin's decision. Resolves to their name. */
+export async function signedInAdmin({ change, store }: Operator, target: string): Promise<string> {
+  const { by } = await change(target);
   const account = (await store.operators()).find((row) => row['name'] === by.name);
   if (account?.['role'] !== 'admin') throw new UsedWrongly(`${by.name} may not: it needs the role admin.`);
   return by.name;

@@ -61,7 +61,7 @@ async function clusterIn(directory: string, name: string): Promise<Cluster> {
     kill: async () => {
       process.kill(running().pid, 'SIGKILL');
       killed = true;
-      await waitFor('its processes to be gone', () => spawnSync('pgrep', ['-f', dataDir]).status !== 0);
+      await waitFor('its processes to be gone', () => spawnSync('pgrep', ['-f', `${dataDir} `]).status !== 0);
     },
     backUp: async (to) => {
       const target = join(directory, to);

@@ -14,10 +14,12 @@ export interface TestSource {
   query(text: string, values?: unknown[]): Promise<pg.QueryResult>;
   /** Writes `count` events of new orders in transactions of `perTransaction`, from several connections at once. */
   write(count: number, perTransaction?: number): Promise<void>;
-  /** One more event of every order, whose reference is `text`. */
-  append(text: string): Promise<void>;
+  /** One more event of every order, whose reference is `text`. `xid`: what the rows say of who wrote them, in SQL. */
+  append(text: string, xid?: string): Promise<void>;
   /** Writes events of new orders until stopped; resolves to the number of events. `perSecond`: about so many. */
   load(perSecond: number): { stop(): Promise<number> };
+  /** The same database where another server has it. */
+  at(url: string): Promise<TestSource>;
   /** Ends its sessions and replication slot, and drops it. */
   close(): Promise<void>;
 }
@@ -42,6 +44,10 @@ export async function startSource(label: string, own?: TestDatabase): Promise<Te
        for values from ('${lowerBound(day)}') to ('${lowerBound(day + DAY_MS)}')`,
     );
   await knex.destroy();
+  return openSource(database);
+}
+
+async function openSource(database: TestDatabase): Promise<TestSource> {
   const pool = new pg.Pool({ connectionString: database.url, max: WRITERS + 1 });
   pool.on('error', () => undefined); // tests kill backends
   const slot = `s_${database.name}`.slice(-63);
@@ -84,10 +90,10 @@ export async function startSource(label: string, own?: TestDatabase): Promise<Te
       };
       await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(writer, [])));
     },
-    append: async (text) => {
+    append: async (text, xid = 'pg_current_xact_id()::text::bigint') => {
       await pool.query(
-        `insert into order_event (merchant_id, order_id, version, type, livemode, generation, data)
-         select merchant_id, order_id, version + 1, type, livemode, (select generation from source_generation),
+        `insert into order_event (merchant_id, order_id, version, type, livemode, generation, xid, data)
+         select merchant_id, order_id, version + 1, type, livemode, (select generation from source_generation), ${xid},
            data || jsonb_build_object('version', version + 1, 'merchant_reference', $1::text)
          from (select distinct on (order_id) * from order_event order by order_id, version desc) last`,
         [text],
@@ -122,12 +128,17 @@ export async function startSource(label: string, own?: TestDatabase): Promise<Te
         },
       };
     },
+    at: (url) => openSource({ ...database, url }),
     close: async () => {
-      await pool.query(
-        'select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active',
-        [slot],
-      );
-      await dropSlot(pool, slot);
+      const reached = await pool
+        .query('select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active', [
+          slot,
+        ])
+        .then(
+          () => true,
+          () => false,
+        );
+      if (reached) await dropSlot(pool, slot); // a test may have killed its server for good
       await pool.end();
       await database.drop();
     },

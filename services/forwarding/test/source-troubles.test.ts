@@ -1,0 +1,76 @@
+// What a source may be or do that is not as it should be, and is said.
+import { waitFor } from '@ballast/database/testing';
+import pg from 'pg';
+import { expect, test } from 'vitest';
+import { makeCluster } from './support/cluster.ts';
+import { startForwarder } from './support/forwarder.ts';
+import { startSource } from './support/source.ts';
+import { started } from './support/started.ts';
+import { startSubscriber } from './support/subscriber.ts';
+
+const LIMIT_MS = 30_000;
+
+async function openTransaction(url: string): Promise<pg.Client> {
+  const client = new pg.Client(url);
+  await client.connect();
+  await client.query('begin');
+  await client.query('select pg_current_xact_id()');
+  return client;
+}
+
+test('making the slot waits for a transaction that runs for seconds', async () => {
+  const source = await started(startSource('patient'));
+  const busy = await openTransaction(source.url);
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await waitFor(
+    'the slot to be waited for longer than any lock',
+    async () => {
+      const { rows } = await source.query(
+        `select 1 from pg_stat_activity where datname = current_database()
+         and query like '%pg_create_logical_replication_slot%' and pid <> pg_backend_pid()
+         and clock_timestamp() - query_start > interval '2 seconds'`,
+      );
+      return rows.length > 0;
+    },
+    LIMIT_MS,
+  );
+  await busy.query('commit');
+  await busy.end();
+  await forwarder.live();
+}, 60_000);
+
+test('a source that could lose in a failover what is forwarded is refused, unless that is accepted', async () => {
+  const source = await started(startSource('unguarded'));
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber], guarded: true }));
+  const refused = await waitFor(
+    'it to be refused',
+    async () => (await forwarder.list()).sources.find(({ state }) => state === 'misconfigured'),
+    LIMIT_MS,
+  );
+  expect(refused.reason).toContain('no synchronous standby');
+  expect(refused.warnings.map(({ name }) => name)).toEqual(['unguarded']);
+}, 60_000);
+
+test('a prepared transaction that keeps watermarks back is said while it lasts', async () => {
+  const cluster = await started(makeCluster('prepared'));
+  await cluster.start({ max_prepared_transactions: '2' });
+  await cluster.server().createDatabase('orders');
+  const url = cluster.server().url('orders');
+  const source = await started(startSource('prepared', { name: 'orders', url, drop: async () => undefined }));
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await forwarder.live();
+  const forgetful = await openTransaction(url);
+  await forgetful.query(`prepare transaction 'forgotten'`);
+  const warnings = async () => (await forwarder.list()).sources[0]?.warnings.map(({ name }) => name).join();
+  await waitFor('it to be said', async () => (await warnings()) === 'watermarks_held', LIMIT_MS);
+  expect(await (await fetch(`${forwarder.internalUrl}/metrics`)).text()).toMatch(
+    /ballast_forwarding_warning\{source="collection",warning="watermarks_held"[^}]*\} 1/,
+  );
+  await forgetful.query(`rollback prepared 'forgotten'`);
+  await forgetful.end();
+  await waitFor('it to be over', async () => (await warnings()) === '', LIMIT_MS);
+  expect(forwarder.log().match(/"reason":"a prepared transaction keeps watermarks back"/g)).toHaveLength(1);
+}, 90_000);
