@@ -32,6 +32,7 @@ const KAFKA_LIMIT_MS = 180_000;
 const SERVICE_LIMIT_MS = READY_LIMIT_MS + 5_000;
 const SEED_LIMIT_MS = 20_000;
 const DOCTOR = 'see that log, then: npm run doctor';
+const RESET = 'an installation from an older version may not fit: npm run reset starts from nothing';
 
 export type StartSteps = ReturnType<typeof createStartSteps>;
 
@@ -63,7 +64,7 @@ export function createStartSteps({ layout, installation, started, say, signal, o
 
     control: (url: string, channels: readonly string[]): Promise<void> => {
       const logFile = layout.logFile('postgres-main');
-      return step({ what: 'control database', limitMs: SERVER_LIMIT_MS, logFile, advice: DOCTOR }, () =>
+      return step({ what: 'control database', limitMs: SERVER_LIMIT_MS, logFile, advice: RESET }, () =>
         openControlDatabase({
           url,
           channels,
@@ -87,8 +88,7 @@ export function createStartSteps({ layout, installation, started, say, signal, o
     seed: async (query: boolean): Promise<void> => {
       const what = 'demo merchants, terminals, routes and keys';
       const logFile = layout.logFile('collection');
-      const advice = 'an installation from an older version may not fit: npm run reset starts from nothing';
-      await step({ what, limitMs: SEED_LIMIT_MS, logFile, advice }, () =>
+      await step({ what, limitMs: SEED_LIMIT_MS, logFile, advice: RESET }, () =>
         seed({
           collectionInternal: urlOf(ports.collection_internal),
           queryInternal: query ? urlOf(ports.query_internal) : undefined,

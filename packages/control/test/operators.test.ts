@@ -187,11 +187,11 @@ test('the last healthy channel is shut by two people only, whatever the kind of 
     // A channel whose breaker is open is no alternative.
     healthy = ['bank_3'];
     await expect
-      .poll(async () => store.takesTwo(pay('bank_3', { kind: 'drain' })), { timeout: 5_000, interval: 50 })
+      .poll(async () => store.takesTwo(pay('bank_3', { kind: 'drain' })), { timeout: 20_000, interval: 50 })
       .toBe(true);
     healthy = ['bank_3', 'bank_4'];
     await expect
-      .poll(async () => store.takesTwo(pay('bank_3', { kind: 'drain' })), { timeout: 5_000, interval: 50 })
+      .poll(async () => store.takesTwo(pay('bank_3', { kind: 'drain' })), { timeout: 20_000, interval: 50 })
       .toBe(false);
   } finally {
     await follower.close();
