@@ -31,10 +31,17 @@ export interface AttendOptions extends LeadOptions {
   readonly clock: { offset: number };
 }
 
+export interface LastBeat {
+  readonly beat: Beat;
+  readonly at: Date;
+  /** Of this beat, or of the last one that could write any. */
+  readonly watermark: string | null;
+}
+
 export interface Attended {
   /** Never resolves: rejects with the first thing that ends the lead. */
   readonly failed: Promise<never>;
-  lastBeat(): { readonly beat: Beat; readonly at: Date } | undefined;
+  lastBeat(): LastBeat | undefined;
   /** After the feeds were closed: stores the last positions, so that a restart repeats little. */
   end(): Promise<void>;
 }
@@ -73,7 +80,7 @@ export function attend(options: AttendOptions): Attended {
   const takeBeat = openHeartbeat({ client, node: source.name, slot: source.slot, publication: source.publication });
   const checkpoints: Checkpoint[] = [];
   let unproven: Checkpoint | undefined;
-  let last: { beat: Beat; at: Date } | undefined;
+  let last: LastBeat | undefined;
   let { watermark } = start.mark;
   let stored = true;
   let ended = false;
@@ -93,8 +100,9 @@ export function attend(options: AttendOptions): Attended {
       throw new Error('another server answers for this source');
     if (generation !== start.generation) throw new Error(`the generation was raised to ${generation}`);
     if (now.publication.state !== publication.state) throw publicationChanged(now.publication);
-    last = { beat: now, at: new Date() };
-    if (now.watermark !== null) tail.wroteWatermark(rfc3339(now.watermark.value), now.checkpoint.at);
+    const written = now.watermark === null ? null : rfc3339(now.watermark.value);
+    last = { beat: now, at: new Date(), watermark: written ?? last?.watermark ?? null };
+    if (written !== null) tail.wroteWatermark(written, now.checkpoint.at);
     clock.offset = now.clockOffset;
     watermark = now.watermark?.mark ?? watermark;
     warnings.set('watermarks_held', now.watermark === null ? 'a prepared transaction keeps watermarks back' : null);

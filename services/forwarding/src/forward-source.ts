@@ -135,7 +135,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   }
 
   function status(): SourceStatus {
-    const { beat, at } = leading?.lastBeat ?? lastBeat ?? {};
+    const { beat, at, watermark } = leading?.lastBeat ?? lastBeat ?? {};
     const slot = beat?.slot;
     return {
       source: source.name,
@@ -150,7 +150,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
       safe_bytes: slot?.safe_bytes == null ? null : Number(slot.safe_bytes),
       slot_status: slot?.wal_status ?? null,
       last_beat: at?.toISOString() ?? null,
-      watermark: beat?.watermark?.value ?? null,
+      watermark: watermark ?? null,
       warnings: warnings.list(),
     };
   }

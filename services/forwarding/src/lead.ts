@@ -2,7 +2,7 @@
 // the replication slot leads. Whatever ends a lead, the next one begins by looking at everything anew.
 //
 //   connect → check → slot → take over → feed (and attend to it)
-import { attend } from './attend.ts';
+import { attend, type LastBeat } from './attend.ts';
 import { openJournal } from './delivery/journal.ts';
 import { type Feeds, KAFKA, openFeeds } from './delivery/open-feeds.ts';
 import { openTail, type Tail } from './delivery/tail.ts';
@@ -12,7 +12,6 @@ import type { Signal } from './signal.ts';
 import { connectPrimary, disconnect, type Primary } from './source/connect.ts';
 import { ensureSlot } from './source/ensure-slot.ts';
 import { fillTail } from './source/fill-tail.ts';
-import type { Beat } from './source/heartbeat.ts';
 import { DATA_COLUMN } from './source/journal-row.ts';
 import { openLogReader } from './source/log-reader.ts';
 import { findUnguarded, hasSlotCap, type Publication, readPublication } from './source/source.sql.ts';
@@ -23,7 +22,7 @@ import type { Warnings } from './warnings.ts';
 export interface Leading {
   readonly feeds: Feeds;
   readonly tail: Tail;
-  readonly lastBeat: { readonly beat: Beat; readonly at: Date } | undefined;
+  readonly lastBeat: LastBeat | undefined;
 }
 
 export interface LeadOptions extends ForwardOptions {
