@@ -36,7 +36,7 @@ const usage = `Usage: npx ballast COMMAND …
   confirm PROPOSAL  |  proposal list [BANK]        what takes a second person is asked for by one and confirmed by another
   operator list  |  operator add NAME --role viewer|operator|admin
   operator role NAME --role ROLE  |  operator password NAME  |  operator disable NAME  |  operator enable NAME
-  operator first-admin NAME           where there is no operator yet
+  operator first-admin NAME           where there is no operator yet  (a new password: BALLAST_NEW_PASSWORD, or typed)
   reader list                         who reads the journal, how far each is, which old days are held by whom
   reader retire NAME  |  reader reinstate NAME      one that is gone for good holds no old day any more
   source show                         the order database's generation, and every time it was raised

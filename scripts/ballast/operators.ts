@@ -5,6 +5,7 @@ import { type Operator, table, tellOutcome, wordAt } from './operator.ts';
 import { readPassword } from './sign-in.ts';
 
 const OPERATORS = 'operators';
+const MOST_ROWS = 1_000;
 
 export async function operators(operator: Operator): Promise<ExitCode> {
   const { store, words } = operator;
@@ -86,8 +87,6 @@ export async function confirm(operator: Operator): Promise<ExitCode> {
   const change = await operator.change(`channel:${String(found['channel'])}`);
   return tellOutcome(`${found['channel']}: ${id} of ${found['author']} confirmed`, await store.confirm(id, change));
 }
-
-const MOST_ROWS = 1_000;
 
 export async function proposal({ store, words, number }: Operator): Promise<ExitCode> {
   if ((words[0] ?? 'list') !== 'list')

@@ -84,7 +84,7 @@ export function checkChannel(channel: string, operations: readonly string[]): vo
   for (const operation of operations) check(operationSchema, operation);
 }
 
-export function uuidIn(prefix: 'ovr' | 'drl' | 'prp', id: string): string {
+export function uuidIn(prefix: 'ovr' | 'drl', id: string): string {
   const uuid = uuidOf(prefix, id);
   if (uuid === undefined) throw new ChangeRefused('no_such_thing', `${id} is not an id of the form ${prefix}_<uuid>`);
   return uuid;

@@ -1,7 +1,7 @@
 // For those who change the control database: the command line now, the console later. Each change is signed by whoever has
 // signed in, names its reason and the version seen, is permitted by who-may.ts, committed, and then waited for: the answer
 // names the processes that have applied it and those that have not.
-import { type Nudge, publicId, type RuleTarget } from '@ballast/contracts';
+import { type Nudge, publicId, type RuleTarget, uuidOf } from '@ballast/contracts';
 import { type Knex, openDatabase, withTransaction } from '@ballast/database';
 import { type Applied, readInstances, waitApplied } from './applied.ts';
 import { type AuditReport, verifyAudit } from './audit.ts';
@@ -124,11 +124,12 @@ export function openControlStore(options: ControlStoreOptions) {
 
   /** By somebody else. The override then begins to count, under the first person's name and reason. */
   async function confirm(id: string, by: Change): Promise<Outcome> {
-    const uuid = uuidIn('prp', id);
-    const proposal = await findProposal(knex, uuid);
+    const uuid = uuidOf('prp', id);
+    const proposal = uuid === undefined ? undefined : await findProposal(knex, uuid);
     const target = proposal === undefined ? 'control' : channelTarget(proposal.channel);
     return change({ action: 'confirm_override', target, details: { proposal: id } }, by, async (trx, version) => {
-      if (proposal === undefined) throw new ChangeRefused('no_such_thing', `there is no proposal ${id}`);
+      if (proposal === undefined || uuid === undefined)
+        throw new ChangeRefused('no_such_thing', `there is no proposal ${id}`);
       const { author, reason } = proposal;
       if (author === by.by.name)
         throw new ChangeRefused('second_person', `${author} asked for it: somebody else has to confirm it`);

@@ -126,7 +126,9 @@ test('forced closed takes an admin and somebody else, who confirms it', async ()
     state: 'active',
   });
   expect((await lastAudit('channel:bank_a'))?.['details']).toMatchObject({ proposal: id, proposed_by: ADMIN });
-  await expect(store.confirm(id ?? '', await change(otto))).rejects.toMatchObject({ code: 'no_such_thing' });
+  for (const gone of [id ?? '', 'prp_019a0000-0000-7000-8000-000000000001', 'anything'])
+    await expect(store.confirm(gone, await change(otto))).rejects.toThrow();
+  expect((await store.audit(null, 1))[0]).toMatchObject({ action: 'confirm_override', author: 'otto' });
 });
 
 test('a proposal is overtaken by any change of its channel, expires by database time, and needs its first person', async () => {
