@@ -39,6 +39,9 @@ create table subscriber_feed (
   -- Of watermarks: deliveries without a hole, and the last one of them acknowledged, as it was sent. Null: none yet.
   run uuid not null default gen_random_uuid(),
   watermark text,
+  -- Of a topic's feed: the topic's id, and the offset after the last record acknowledged of each partition. A topic that
+  -- is another one, or ends before these, has lost what was published, and is filled again from the journal.
+  published jsonb,
   rebuilds_asked integer not null default 0,
   rebuilds_begun integer not null default 0,
   updated_at timestamptz not null default clock_timestamp(),

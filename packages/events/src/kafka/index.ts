@@ -12,6 +12,7 @@ export {
   PublishFailed,
 } from './publisher.ts';
 export type { OutgoingEvent, OutgoingMessage } from './record.ts';
+export { readTopicPlace, type TopicPlace, whatIsLost } from './topic-place.ts';
 export {
   access,
   type DeclaredAccess,

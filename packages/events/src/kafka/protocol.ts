@@ -4,6 +4,8 @@
 export const PRODUCE = [0, 7] as const;
 export const METADATA = [3, 6] as const;
 export const SASL_HANDSHAKE = [17, 1] as const;
+/** Metadata again, in the first form that tells a topic's id: Kafka 3.1 and later. */
+export const TOPIC_ID = [3, 12] as const;
 export const INIT_PRODUCER_ID = [22, 1] as const;
 export const SASL_AUTHENTICATE = [36, 1] as const;
 
@@ -81,6 +83,33 @@ export function readMetadata(answer: Buffer, topic: string): ClusterView {
     for (let lists = 0; lists < 3; lists++) reader.skip(reader.int32() * 4); // replicas, in sync, offline
   }
   return { nodes, leaders };
+}
+
+/** In the newer encoding: lengths are varints of one more, and every structure ends with its tagged fields, of which none are. */
+export function topicIdRequest(topic: string): Buffer {
+  const name = Buffer.from(topic); // shorter than 128 bytes: one byte of varint
+  const none = [0];
+  const one = [2, ...new Array<number>(16).fill(0), name.length + 1, ...name, ...none];
+  return Buffer.from([...none, ...one, 0, 0, ...none]); // the head's tagged fields; do not create it; no rights, please
+}
+
+export function readTopicId(answer: Buffer, topic: string): string {
+  const reader = new Reader(answer);
+  reader.skip(1 + 4); // the head's tagged fields, throttled for
+  for (let left = reader.varint() - 1; left > 0; left--) {
+    reader.skip(4); // node
+    reader.skip(reader.varint() - 1); // host
+    reader.skip(4); // port
+    reader.skip(Math.max(0, reader.varint() - 1)); // rack
+    reader.skip(1);
+  }
+  reader.skip(Math.max(0, reader.varint() - 1)); // cluster id
+  reader.skip(4); // controller
+  if (reader.varint() !== 2) throw new Error('Kafka answered for another number of topics');
+  const error = reader.int16();
+  if (error !== 0 && error !== 5) throw new Error(`Topic ${topic}: ${errorNames[error] ?? error}`);
+  reader.skip(Math.max(0, reader.varint() - 1)); // name
+  return reader.hex(16);
 }
 
 /** For a producer without transactions. */
@@ -188,6 +217,19 @@ class Reader {
   }
   int64(): bigint {
     return this.#bytes.readBigInt64BE(this.#step(8));
+  }
+  varint(): number {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.#bytes.readUInt8(this.#step(1));
+      value |= (byte & 127) << shift;
+      if (byte < 128) return value;
+    }
+  }
+  hex(bytes: number): string {
+    const at = this.#step(bytes);
+    if (at + bytes > this.#bytes.length) throw new RangeError('the answer ends too early');
+    return this.#bytes.toString('hex', at, at + bytes);
   }
   text(): string | null {
     const length = this.int16();

@@ -9,22 +9,20 @@
 // and loses nothing. Repeats are the consumer's to drop; it does so by (generation, version).
 //
 // Deliveries go one after the other: the next leaves when the last was stored, and its gaps were filled from the journal.
-// So a watermark arrives after everything that stands before it, and says what that is (route-watermarks.ts).
+// So a watermark arrives after everything that stands before it, and says what that is (run.ts).
 //
 // The feed of a subscriber that reads the topic stands by while Kafka serves. It asks once a second how far the subscriber
 // is, and its snapshot follows behind that: when the feed has to serve, it begins where the subscriber really is, whatever
 // Kafka acknowledged and the subscriber has not read.
-import { randomUUID } from 'node:crypto';
 import type { DeliveryReply, Gap, Progress } from '@ballast/contracts';
 import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
-import type { TailMessage } from '../source/journal-row.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import { type FeedStatus, shareDone, stateOf } from './feed-status.ts';
 import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
 import type { Journal } from './journal.ts';
 import { openRate } from './rate.ts';
-import { beginsAt, linkWatermarks, markAfter, type Told } from './route-watermarks.ts';
+import { beginsAt, openRun } from './run.ts';
 import type { Sender } from './send-delivery.ts';
 import { parseSnapshot, SEES_NOTHING, type Snapshot, sees } from './snapshot.ts';
 import { isAfter, type LogPosition, type Tail, type TailEntry } from './tail.ts';
@@ -122,9 +120,6 @@ export function openFeed(options: FeedOptions): Feed {
   let standingBy = false;
   let lateMs = 0;
   let heard: Progress | undefined;
-  let told: Told = { run: stored.run, value: stored.watermark, generation: undefined };
-  /** The latest snapshot read up to from the journal, source's clock, ms: newer events may stand before a watermark. */
-  let readUpTo = Number.NEGATIVE_INFINITY;
   let wanted: Wanted = stored.wanted;
   let rebuildsBegun = stored.rebuildsBegun;
   let rebuildsFinished = stored.snapshot === SEES_NOTHING.text ? stored.rebuildsBegun - 1 : stored.rebuildsBegun;
@@ -140,6 +135,7 @@ export function openFeed(options: FeedOptions): Feed {
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
   const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate, onReply });
+  const run = openRun({ source, generation, run: stored.run, told: stored.watermark, tail, delivery });
 
   function onReply({ progress }: DeliveryReply): void {
     if (progress.length > 0) heard = progress.find((one) => one.source === source && one.generation === generation);
@@ -156,22 +152,7 @@ export function openFeed(options: FeedOptions): Feed {
 
   const serves = () => !closed && wanted === 'on' && !standingBy;
 
-  async function deliver(messages: readonly TailMessage[], still: () => boolean): Promise<boolean> {
-    const beginning = { source, node: source, generation, value: beginsAt(kept) };
-    const linked = linkWatermarks(messages, told, beginning, knownBefore);
-    if (linked.messages.length === 0) return still();
-    if (!(await delivery.deliver(linked.messages, still))) return false;
-    told = linked.told;
-    return true;
-  }
-
-  /** A time before which everything was decided that was delivered before the watermark of this value. */
-  function knownBefore(value: string): string | null {
-    const written = tail.watermarkWrittenBefore(value);
-    return written === undefined ? null : markAfter(Math.max(written, readUpTo));
-  }
-
-  async function run(): Promise<void> {
+  async function goOn(): Promise<void> {
     while (!closed) {
       try {
         if (wanted !== 'on') await changed.wait(IDLE_WAIT_MS);
@@ -204,7 +185,7 @@ export function openFeed(options: FeedOptions): Feed {
     // The slot repeats whole transactions; what was delivered of them before a restart is passed over.
     const fresh = entries.filter((entry) => isAfter(entry, position) && !wasRead(entry, here));
     const messages = fresh.map((entry) => entry.message);
-    if (!(await deliver(messages, still))) return;
+    if (!(await run.deliver(messages, kept, still))) return;
     if (!still()) return; // cut loose meanwhile: the journal repeats it
     here.cursor += entries.length;
     if (isAfter(last, position)) position = last;
@@ -215,18 +196,18 @@ export function openFeed(options: FeedOptions): Feed {
     const still = () => serves() && reading === here;
     const began = performance.now();
     const since = kept.snapshot;
-    if (!(await deliver([], still))) return; // the way begins before anything comes on it
+    if (!(await run.deliver([], kept, still))) return; // it begins before anything comes in it
     const refill = await journal.refill(since, route === 'kafka');
     const place = tail.hold(refill.until.xmin);
     try {
       Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
       for await (const piece of refill.pieces()) {
-        if (!(await deliver(piece.events, still))) return;
+        if (!(await run.deliver(piece.events, kept, still))) return;
         here.blocksLeft = piece.blocksLeft;
         here.events += piece.events.length;
       }
-      if (!(await deliver(refill.watermarks, still))) return;
-      readUpTo = refill.at;
+      if (!(await run.deliver(refill.watermarks, kept, still))) return;
+      run.hasDeliveredUpTo(refill.at);
       here.blocksLeft = 0;
       kept = { snapshot: refill.until, at: refill.at };
       if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
@@ -272,10 +253,10 @@ export function openFeed(options: FeedOptions): Feed {
     go(inJournal());
   }
 
-  /** The subscriber has, or is not to have, what comes before it: the way begins there. */
+  /** The subscriber has, or is not to have, what comes before it: deliveries begin there. */
   function keepFrom(start: typeof kept): void {
     kept = start;
-    told = { run: randomUUID(), value: null, generation };
+    run.beginAnew();
   }
 
   function standBy(late: number): void {
@@ -353,7 +334,7 @@ export function openFeed(options: FeedOptions): Feed {
     return done === 0 ? 0 : Math.round((reading.events / done) * reading.blocksLeft);
   }
 
-  const running = run();
+  const running = goOn();
   return {
     subscriber: name,
     standBy,
@@ -362,7 +343,7 @@ export function openFeed(options: FeedOptions): Feed {
     fill,
     kept: () => kept,
     heard: () => heard,
-    acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: told.value }),
+    acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: run.told().watermark }),
     progress: () => ({
       subscriber: name,
       reading: reading.from,
@@ -370,8 +351,8 @@ export function openFeed(options: FeedOptions): Feed {
       frontier: reading.from === 'log' ? tail.frontier(reading.cursor) : 0,
       snapshot: kept.snapshot.text,
       coveredAt: kept.at,
-      run: told.run,
-      watermark: told.value,
+      ...run.told(),
+      published: sender.published(),
       rebuildsBegun,
     }),
     status,

@@ -1,4 +1,5 @@
 // Every statement on forwarding's own database.
+import type { TopicPlace } from '@ballast/events/kafka';
 import type { Knex } from 'knex';
 import type { Mark, Remembered } from '../source/history.ts';
 import { formatLsn, parseLsn } from '../source/lsn.ts';
@@ -14,6 +15,8 @@ export interface StoredFeed {
   readonly frontier: number;
   readonly snapshot: string;
   readonly coveredAt: number | null;
+  /** What the topic has acknowledged; null: it is no topic's feed, or nothing was published yet. */
+  readonly published: TopicPlace | null;
   /** Of watermarks (contracts: Watermark). */
   readonly run: string;
   /** The last one acknowledged; null: the run has yet to begin. */
@@ -97,12 +100,13 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
       covered_at: Date | null;
       run: string;
       watermark: string | null;
+      published: TopicPlace | null;
       rebuilds_asked: number;
       rebuilds_begun: number;
     }[];
   }>(
-    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at, run, watermark,
-       rebuilds_asked, rebuilds_begun
+    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
+       run, watermark, published, rebuilds_asked, rebuilds_begun
      from subscriber_feed where source = ? and subscriber = any(?::text[])`,
     [source, [...subscribers]],
   );
@@ -116,6 +120,7 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
     coveredAt: row.covered_at?.getTime() ?? null,
     run: row.run,
     watermark: row.watermark,
+    published: row.published,
     rebuildsAsked: row.rebuilds_asked,
     rebuildsBegun: row.rebuilds_begun,
   }));
@@ -152,10 +157,12 @@ export async function storeProgress(
      )
      update subscriber_feed f set reading = i.reading, lsn = i.lsn, index_in_transaction = i.index_in_transaction,
        frontier = i.frontier, snapshot = i.snapshot, covered_at = to_timestamp(i.covered_at / 1000), run = i.run, watermark = i.watermark,
+       published = i.published,
        rebuilds_begun = i.rebuilds_begun, updated_at = clock_timestamp()
-     from lead, unnest(?::text[], ?::text[], ?::pg_lsn[], ?::bigint[], ?::pg_lsn[], ?::pg_snapshot[], ?::float8[], ?::uuid[], ?::text[],
-         ?::int[])
-       as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, run, watermark, rebuilds_begun)
+     from lead, unnest(?::text[], ?::text[], ?::pg_lsn[], ?::bigint[], ?::pg_lsn[], ?::pg_snapshot[], ?::float8[],
+         ?::uuid[], ?::text[], ?::jsonb[], ?::int[])
+       as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, run, watermark, published,
+         rebuilds_begun)
      where f.source = lead.source and f.subscriber = i.subscriber
      returning f.subscriber, f.wanted, f.rebuilds_asked`,
     [
@@ -173,6 +180,7 @@ export async function storeProgress(
       feeds.map((feed) => feed.coveredAt),
       feeds.map((feed) => feed.run),
       feeds.map((feed) => feed.watermark) as string[], // knex knows of no null in an array
+      feeds.map((feed) => (feed.published === null ? null : JSON.stringify(feed.published))) as string[],
       feeds.map((feed) => feed.rebuildsBegun),
     ],
   );

@@ -46,11 +46,12 @@ export function openFeeds(options: FeedsOptions): Feeds {
     if (subscriber !== undefined)
       return openFeed({ ...common, route: 'direct', sender: openSender(subscriber), intervalMs: DIRECT_INTERVAL_MS });
     if (kafka === undefined) throw new Error('BUG: a feed without its subscriber');
-    const onWiped = () => opened.startOver('the topic was wiped');
+    const onLost = (why: string) => opened.startOver(`the topic has lost records: ${why}`);
+    const { published: acknowledged } = feed;
     const opened = openFeed({
       ...common,
       route: 'kafka',
-      sender: openKafkaSender({ connection: kafka, logger, onWiped }),
+      sender: openKafkaSender({ connection: kafka, logger, acknowledged, onLost }),
       intervalMs: KAFKA_INTERVAL_MS,
     });
     return opened;

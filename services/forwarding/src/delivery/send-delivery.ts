@@ -1,7 +1,7 @@
 // One delivery to one subscriber, over a connection of its own: what is slow there is slow for nobody else.
 import { type DeliveryReply, deliveryReplySchema } from '@ballast/contracts';
 import { refuseInTransaction } from '@ballast/database';
-import type { OutgoingMessage } from '@ballast/events/kafka';
+import type { OutgoingMessage, TopicPlace } from '@ballast/events/kafka';
 import { Pool } from 'undici';
 import { openBodyWriter } from './delivery-body.ts';
 
@@ -16,6 +16,8 @@ export interface Subscriber {
 export interface Sender {
   /** One after the other. Resolves to the subscriber's reply. Rejects with DeliveryFailed: it may have been applied; sending it again is safe. */
   send(messages: readonly OutgoingMessage[]): Promise<DeliveryReply>;
+  /** What a topic has acknowledged; null: it is no topic. */
+  published(): TopicPlace | null;
   close(): Promise<void>;
 }
 
@@ -71,6 +73,7 @@ export function openSender({ name, url, token }: Subscriber): Sender {
       last = turn.catch(() => undefined); // its own caller is told
       return turn;
     },
+    published: () => null,
     close: () => pool.destroy(),
   };
 }

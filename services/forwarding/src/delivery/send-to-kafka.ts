@@ -1,14 +1,21 @@
 // Kafka as one more receiver of a feed. A publisher that fails is thrown away, and another is opened for the next try:
 // what it held is unknown, and the feed sends it again (repeats in the topic are allowed, losses are not).
+//
+// Each time, also after a restart of this process, the topic is held against what it acknowledged before: one that lost
+// any of that is filled again from the journal's first event on.
 import { refuseInTransaction } from '@ballast/database';
 import {
   ensureTopics,
   type KafkaConnection,
   type OutgoingMessage,
   openPublisher,
+  ordersTopic,
   type Publisher,
   PublishFailed,
   proveClient,
+  readTopicPlace,
+  type TopicPlace,
+  whatIsLost,
 } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
 import { DeliveryFailed, type Sender } from './send-delivery.ts';
@@ -16,23 +23,28 @@ import { DeliveryFailed, type Sender } from './send-delivery.ts';
 export interface KafkaSenderOptions {
   readonly connection: KafkaConnection;
   readonly logger: Logger;
-  /** The topic is not the one that was written to: everything in the journal belongs into it again. */
-  onWiped(): void;
+  /** As stored; null: nothing was published yet. */
+  readonly acknowledged: TopicPlace | null;
+  /** The topic lacks what was written to it: everything in the journal belongs into it again. */
+  onLost(why: string): void;
 }
 
 /** Sooner than the publisher's own default: by then the direct route serves, and a new publisher knows the new leaders. */
 const GIVE_UP_AFTER_MS = 5_000;
 
-export function openKafkaSender({ connection, logger, onWiped }: KafkaSenderOptions): Sender {
+export function openKafkaSender({ connection, logger, acknowledged, onLost }: KafkaSenderOptions): Sender {
   let proven = false;
   let publisher: Publisher | undefined;
+  let place = acknowledged;
 
   async function open(): Promise<Publisher> {
-    if (!proven) {
-      await ensureTopics(connection, logger);
-      await proveClient(connection, logger);
-      proven = true;
-    }
+    await ensureTopics(connection, logger);
+    if (!proven) await proveClient(connection, logger);
+    proven = true;
+    const now = await readTopicPlace(connection, ordersTopic, logger);
+    const lost = place === null ? null : whatIsLost(place, now);
+    place = now;
+    if (lost !== null) throw new TopicLost(lost);
     return openPublisher({ connection, logger, giveUpAfterMs: GIVE_UP_AFTER_MS });
   }
 
@@ -42,6 +54,15 @@ export function openKafkaSender({ connection, logger, onWiped }: KafkaSenderOpti
     for (const part of splitAtWatermarks(messages)) await publisher.publish(part);
   }
 
+  /** As far as it is acknowledged; nothing is known of a partition before the first acknowledgement of this publisher. */
+  function published(): TopicPlace | null {
+    if (place === null || publisher === undefined) return place;
+    const next = publisher.nextOffsets();
+    const next_offsets = place.next_offsets.map((known, partition) => Math.max(known, next[partition] ?? 0));
+    place = { ...place, next_offsets };
+    return place;
+  }
+
   return {
     send: async (messages) => {
       refuseInTransaction('Kafka');
@@ -49,18 +70,26 @@ export function openKafkaSender({ connection, logger, onWiped }: KafkaSenderOpti
         await publish(messages);
         return { applied: messages.length, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
       } catch (error) {
+        published();
         const failed = publisher;
         publisher = undefined;
         await failed?.close();
-        if (error instanceof PublishFailed && error.reason === 'topic_wiped') onWiped();
+        if (error instanceof TopicLost) onLost(error.message);
+        if (error instanceof PublishFailed && error.reason === 'topic_wiped') {
+          place = null; // what is there now is where it begins again
+          onLost('its offsets went back');
+        }
         throw new DeliveryFailed(error instanceof Error ? error.message : String(error), false, error);
       }
     },
+    published,
     close: async () => {
       await publisher?.close();
     },
   };
 }
+
+class TopicLost extends Error {}
 
 function splitAtWatermarks(messages: readonly OutgoingMessage[]): readonly (readonly OutgoingMessage[])[] {
   const parts: OutgoingMessage[][] = [];

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { freePort } from '@ballast/database/embedded';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
 import type { KafkaConnection } from '@ballast/events/kafka';
+import pg from 'pg';
 import type { TestSource } from './source.ts';
 import type { TestSubscriber } from './subscriber.ts';
 
@@ -42,6 +43,8 @@ export interface RunningForwarder {
   /** Empty while it does not answer. */
   list(): Promise<{ subscribers: FeedSeen[]; sources: SourceSeen[] }>;
   post(path: string, token?: string): Promise<Response>;
+  /** On its own database. */
+  query(text: string): Promise<pg.QueryResult>;
   /** Waits until the only subscriber, or the named one, reads the log without lag. */
   live(subscriber?: string): Promise<void>;
   log(): string;
@@ -133,6 +136,15 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
       }).catch(() => undefined);
       if (reply === undefined) return { subscribers: [], sources: [] };
       return (await reply.json()) as { subscribers: FeedSeen[]; sources: SourceSeen[] };
+    },
+    query: async (text) => {
+      const client = new pg.Client(databaseUrl);
+      await client.connect();
+      try {
+        return await client.query(text);
+      } finally {
+        await client.end();
+      }
     },
     post: (path, token = ADMIN_TOKEN) =>
       fetch(`${internalUrl}${path}`, { method: 'POST', headers: { authorization: `Bearer ${token}` } }),

@@ -1,10 +1,14 @@
 // Says on each watermark which one stands before it on its way to one receiver (contracts: Watermark), so that the receiver
 // knows whether it has everything between the two. A way begins with a watermark of its own: whatever was decided at its
-// value or later comes behind it, and what is older the receiver has, or not, by another way.
+// value or later comes behind it, and what is older the receiver has, or not, by another way. Between two beginnings lies a
+// run, of which nothing is left out.
+import { randomUUID } from 'node:crypto';
 import { BEFORE_EVERYTHING, type Watermark } from '@ballast/contracts';
 import type { OutgoingMessage } from '@ballast/events/kafka';
 import type { TailMessage } from '../source/journal-row.ts';
+import type { Delivery } from './deliver-in-turn.ts';
 import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
+import type { Tail } from './tail.ts';
 
 /** The last watermark that the receiver acknowledged. */
 export interface Told {
@@ -59,4 +63,57 @@ export function linkWatermarks(
     }
   }
   return { messages: linked, told: last };
+}
+
+export interface RunOptions {
+  readonly source: string;
+  readonly generation: number;
+  /** As stored: the run, and the last watermark acknowledged in it. */
+  readonly run: string;
+  readonly told: string | null;
+  readonly tail: Tail;
+  readonly delivery: Delivery;
+}
+
+interface Kept {
+  readonly snapshot: Snapshot;
+  readonly at: number;
+}
+
+export interface Run {
+  /** As `Delivery` does, with what its watermarks have to say. The run begins at `kept`, if it has yet to begin. */
+  deliver(messages: readonly TailMessage[], kept: Kept, still: () => boolean): Promise<boolean>;
+  /** What was delivered before a watermark that follows may have been decided up to then; source's clock, ms. */
+  hasDeliveredUpTo(at: number): void;
+  beginAnew(): void;
+  told(): { readonly run: string; readonly watermark: string | null };
+}
+
+export function openRun({ source, generation, tail, delivery, ...stored }: RunOptions): Run {
+  let told: Told = { run: stored.run, value: stored.told, generation: undefined };
+  let upTo = Number.NEGATIVE_INFINITY;
+
+  /** A time before which everything was decided that was delivered before the watermark of this value. */
+  function decidedBefore(value: string): string | null {
+    const written = tail.watermarkWrittenBefore(value);
+    return written === undefined ? null : markAfter(Math.max(written, upTo));
+  }
+
+  return {
+    deliver: async (messages, kept, still) => {
+      const beginning = { source, node: source, generation, value: beginsAt(kept) };
+      const linked = linkWatermarks(messages, told, beginning, decidedBefore);
+      if (linked.messages.length === 0) return still();
+      if (!(await delivery.deliver(linked.messages, still))) return false;
+      told = linked.told;
+      return true;
+    },
+    hasDeliveredUpTo: (at) => {
+      upTo = at;
+    },
+    beginAnew: () => {
+      told = { run: randomUUID(), value: null, generation };
+    },
+    told: () => ({ run: told.run, watermark: told.value }),
+  };
 }
