@@ -53,7 +53,7 @@ const SETTLE_MS = 500;
 const WATCH_MS = 200;
 /** Days are dropped hundreds of days later: nothing hangs on the seconds. */
 const TELL_MS = 2_000;
-/** A feed for which the reader has waited this long, or the slot has kept this much, goes on from the journal. */
+/** A feed that has not moved for so long goes on from the journal when the reader waits for it, or the slot keeps so much. */
 const HOLD_MS = 3_000;
 const HOLD_BYTES = 48 * 1024 * 1024;
 /** Kept until the slowest feed has passed them; feeds that far behind are cut loose long before. */
@@ -149,8 +149,8 @@ export function attend(options: AttendOptions): Attended {
   function release(): void {
     for (const feed of feeds.all) {
       const frontier = feed.frontier();
-      if (frontier === undefined) continue;
-      if (intake.waits() && feed.waitingMs() > HOLD_MS) feed.cutLoose(`the log waited for it for ${HOLD_MS} ms`);
+      if (frontier === undefined || feed.waitingMs() < HOLD_MS) continue;
+      if (intake.waits()) feed.cutLoose(`the log waited for it for ${HOLD_MS} ms`);
       else if (reader.received() - frontier > HOLD_BYTES) feed.cutLoose(`it held ${HOLD_BYTES} bytes of the log`);
     }
   }
