@@ -42,8 +42,8 @@ export interface Refill {
 
 export interface Journal {
   /**
-   * What is not visible in `since`. `ascending`: each order's events in their order; without it almost always so, which is
-   * enough for a consumer that holds and asks.
+   * What is not visible in `since`. `ascending`: each order's events in their order, each once; without it almost always
+   * so, which is enough for a consumer that holds and asks.
    */
   refill(since: Snapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
@@ -52,6 +52,12 @@ export interface Journal {
   holder(xid: number): Promise<Holder | undefined>;
   /** What is being read fails at once: nobody waits for a source that is gone. */
   close(): Promise<void>;
+}
+
+interface Between {
+  readonly since: Snapshot;
+  readonly until: Snapshot;
+  readonly early: Set<string>;
 }
 
 export interface JournalOptions {
@@ -150,6 +156,7 @@ export function openJournal(options: JournalOptions): Journal {
   ): AsyncGenerator<Piece> {
     let left = stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0);
     let size = FIRST_BLOCKS;
+    const early = new Set<string>();
     const runs = function* (): Generator<Stretch> {
       for (const { partition, fromBlock, toBlock } of stretches)
         for (let from = fromBlock; from < toBlock; ) {
@@ -161,7 +168,7 @@ export function openJournal(options: JournalOptions): Journal {
     const readRun = (run: Stretch) => {
       const events = withClient(async (client) => {
         const found = (await readBlocks(client, run, since, until)).map((row) => rowOf(row).message);
-        return ascending ? inOrder(client, run, found, since, until) : found;
+        return ascending ? inOrder(client, run, found, { since, until, early }) : found;
       });
       events.catch(() => undefined); // seen where it is awaited, unless the reader has left by then
       return events;
@@ -184,22 +191,26 @@ export function openJournal(options: JournalOptions): Journal {
     }
   }
 
-  /** Sorted by order and version, with what must come before and stands in later blocks. */
+  /**
+   * Sorted by order and version, with what must come before and stands in later blocks. `early`: what was handed out so
+   * and has yet to be met there; it holds a few rows, those that writers side by side put into what a page had left.
+   */
   async function inOrder(
     client: pg.PoolClient,
     run: Stretch,
     found: readonly OutgoingEvent[],
-    since: Snapshot,
-    until: Snapshot,
+    { since, until, early }: Between,
   ): Promise<OutgoingEvent[]> {
-    const first = new Map<string, OutgoingEvent>();
-    for (const event of found) {
-      const known = first.get(event.order_id);
-      if (known === undefined || event.version < known.version) first.set(event.order_id, event);
-    }
-    const late = [...first.values()].filter((event) => event.version > 1);
-    const before = late.length === 0 ? [] : await readPredecessors(client, run, late, since, until);
-    return [...before.map((row) => rowOf(row).message), ...found].sort(
+    const fresh = found.filter(({ id }) => !early.delete(id));
+    const orders = Map.groupBy(fresh, ({ order_id }) => order_id);
+    const incomplete = [...orders.values()].flatMap((events) => {
+      const last = events.reduce((a, b) => (a.version > b.version ? a : b));
+      return events.length < last.version ? [last] : [];
+    });
+    const rows = incomplete.length === 0 ? [] : await readPredecessors(client, run, incomplete, since, until);
+    const before = rows.map((row) => rowOf(row).message).filter(({ id }) => !early.has(id));
+    for (const { id } of before) early.add(id);
+    return [...before, ...fresh].sort(
       (a, b) => (a.order_id < b.order_id ? -1 : a.order_id > b.order_id ? 1 : 0) || a.version - b.version,
     );
   }
