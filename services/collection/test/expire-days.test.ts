@@ -1,8 +1,9 @@
 // A day of orders, its attempts and its journal live and die together, and not before everybody is through with it.
 import { uuidv7 } from '@ballast/database';
+import { waitFor } from '@ballast/database/testing';
 import { createLogger } from '@ballast/telemetry';
 import pg from 'pg';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { dayOf } from '../src/workers/days.ts';
 import { type Expired, expireDays } from '../src/workers/expire-days.ts';
 import { ensurePartitions } from '../src/workers/partitions.ts';
@@ -14,12 +15,20 @@ let t: TestPayments;
 /** 405 days ago, in the middle of the day. */
 let longAgo: number;
 
-beforeEach(async () => {
+beforeAll(async () => {
   t = await openTestPayments({ label: 'expire' });
+});
+afterAll(() => t.close());
+beforeEach(async () => {
   longAgo = t.core.clock.now() - 405 * DAY_MS;
   await ensurePartitions(t.knex, longAgo - 8 * DAY_MS); // the last of them is that day
 });
-afterEach(() => t.close());
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail') return;
+  const left = await tables();
+  if (left.length > 0) await t.knex.raw(`drop table ${left.join(', ')}`);
+  await t.knex.raw('truncate journal_reader, expired_day, person_case');
+});
 
 /** A paid order moved to that time, with all that belongs to it. */
 async function oldOrder(at = longAgo, extra: { status?: string; state?: string; voidableUntil?: number } = {}) {
@@ -56,8 +65,9 @@ const hasRead = (reader: string, has = 'pg_current_snapshot()') =>
     [reader],
   );
 
+const rules = { keptDays: 400, refundWindowDays: 180, pauseMs: 0 };
 const expire = (): Promise<Expired> =>
-  expireDays({ databaseUrl: t.databaseUrl, keptDays: 400, refundWindowDays: 180, now: t.core.clock.now, logger });
+  expireDays({ databaseUrl: t.databaseUrl, now: t.core.clock.now, logger, ...rules });
 
 const tables = async () => {
   const { rows } = await t.knex.raw(
@@ -191,6 +201,37 @@ test('what became needed after the decision is attached again, whole', async () 
     code: 'BL002', // append-only again
   });
 });
+
+test('killed again and again at any moment, it leaves whole days behind, and in the end none', async () => {
+  for (let day = 0; day < 11; day++) await oldOrder(longAgo - day * DAY_MS);
+  await hasRead('slot/query');
+  let kills = 0;
+  let over = false;
+  const killing = (async () => {
+    while (!over) {
+      const { rows } = await t.knex.raw(
+        `select pg_terminate_backend(pid) as killed from pg_stat_activity
+         where application_name = 'collection days' and datname = current_database() and query ~ ?`,
+        [['detach', 'drop', 'expired_day', 'select'][kills % 4] ?? ''],
+      );
+      kills += rows.length;
+    }
+  })();
+  const finished = async () => {
+    if (kills >= 20) over = true;
+    return expire().then(
+      ({ held }) => held.length === 0,
+      () => false,
+    );
+  };
+  await waitFor('every day to be dropped', finished, 60_000);
+  over = true;
+  await killing;
+  expect(kills).toBeGreaterThan(0);
+  expect(await expire()).toEqual({ dropped: [], held: [] });
+  expect(await tables()).toEqual([]);
+  expect((await t.knex.raw('select 1 from expired_day where dropped_at is null')).rows).toEqual([]);
+}, 120_000);
 
 test('somebody who looks at the day for long does not hold payments up; the next round finishes', async () => {
   const day = dayOf(longAgo);

@@ -8,7 +8,10 @@
 //             once more, for what moved in the meantime: where somebody holds it now, all of it is attached again
 //   dropped   the three tables and the day's data key, in one transaction
 //
-// Payments wait for none of it: see detach() in expire-days.sql.ts. What does not get its lock soon is tried next hour.
+// Payments wait for none of it: see detach() in expire-days.sql.ts. What does not get its lock soon is tried next hour. But
+// each detached table makes the batch statements plan anew, over all partitions: some 100 ms with 400 days, once, which the
+// payments of that moment wait for. So there is a pause in between: they wait once, not several times in a row.
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
 import { DAY_MS, dayOf, dayTables, startOf } from './days.ts';
@@ -40,6 +43,8 @@ export interface ExpireOptions {
   /** Database time, ms. */
   readonly now: () => number;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
+  /** After each table that was detached. */
+  readonly pauseMs?: number;
 }
 
 export interface Holder {
@@ -62,6 +67,7 @@ export interface Expired {
 
 /** Any constant of our own: one instance drops days at a time. Not on the sharded path (design.md §6). */
 const ADVISORY_LOCK = 7_301_003;
+const PAUSE_MS = 2_000;
 const LOCK_NOT_AVAILABLE = '55P03';
 const CONNECT_TIMEOUT_MS = 3_000;
 /** Every transaction on these tables is shorter: 6 s (packages/database), and forwarding's reads 30 s; those come again. */
@@ -111,7 +117,7 @@ async function expireDay(
   day: string,
   attached: readonly DayPartition[],
   decided: boolean,
-  { refundWindowDays, now, logger }: ExpireOptions,
+  { refundWindowDays, now, logger, pauseMs = PAUSE_MS }: ExpireOptions,
 ): Promise<readonly Holder[]> {
   const refundableSince = now() - refundWindowDays * DAY_MS;
   if (!decided) {
@@ -122,8 +128,10 @@ async function expireDay(
   }
   for (const table of dayTables) {
     const partition = attached.find((one) => one.table === table);
-    if (partition !== undefined) await detach(client, partition);
+    if (partition === undefined) continue;
+    await detach(client, partition);
     // step: after a table was detached
+    await pause(pauseMs);
   }
   const { holders, orders } = await look(client, day, refundableSince);
   if (holders.length > 0) {
