@@ -126,7 +126,7 @@ export function attend(options: AttendOptions): Attended {
     const progress = feeds.all.map((feed) => feed.progress());
     let safe = received;
     for (const { reading, frontier } of progress) if (reading === 'log') safe = Math.min(safe, frontier);
-    const reached = Math.max(received, last?.beat.checkpoint.lsn ?? 0);
+    const reached = Math.max(received, last?.beat.checkpoint.lsn ?? start.reached);
     const guarded = (last?.beat.unguarded ?? start.unguarded) === null;
     const mark = { watermark, event: intake.lastEvent() ?? start.mark.event };
     const storing = storeProgress(knex, source.name, start.epoch, { reached, mark, guarded }, progress);

@@ -40,6 +40,8 @@ export interface TakenOver {
   /** A transaction id given out after the slot was ours. */
   readonly barrierXid: number;
   readonly mark: Mark;
+  /** Where the log ended then. */
+  readonly reached: number;
   readonly unguarded: string | null;
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
 }
@@ -85,6 +87,7 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     start,
     barrierXid,
     mark,
+    reached: found.end,
     unguarded,
     stored: feeds.map((feed) => ({
       feed: believing(feed, belief),

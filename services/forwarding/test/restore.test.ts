@@ -90,6 +90,24 @@ test('restored while nobody forwarded, and changed since: what is delivered is w
   expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
 }, 180_000);
 
+test('raised by an admin under load: everything since belongs to it, in order and once', async () => {
+  const source = await started(startSource('declared'));
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await forwarder.live();
+  const load = source.load(300);
+  await waitFor('some deliveries', async () => (await subscriber.count()) > 300, LIMIT_MS);
+  await source.query(`select raise_generation(1, 2, pg_current_snapshot(), 'a drill', 'ann')`);
+  const then = await subscriber.count();
+  await waitFor('deliveries to go on', async () => (await subscriber.count()) > then + 300, LIMIT_MS);
+  await load.stop();
+  await source.append('after it');
+  await subscriber.complete(source);
+  expect(await subscriber.differences(source)).toEqual([]);
+  const { rows } = await subscriber.knex.raw('select distinct generation from consumer_position');
+  expect(rows).toEqual([{ generation: 2 }]);
+}, 120_000);
+
 test('a restart of the source is no incident: nothing is raised, nothing is delivered again', async () => {
   const { cluster, source, subscriber, forwarder, equal } = await forwarded('restarted');
   await cluster.kill();
