@@ -1,6 +1,7 @@
 // `ballast reader …`: who reads the journal, and the way out for a reader that is gone for good. What one has not read is kept
 // for it; a retired one holds nothing any more. Collection records who did it and why.
 
+import type { Authorization } from '@ballast/control';
 import { adminCall } from '../system/admin-call.ts';
 import { type ExitCode, exitCode, say, UsedWrongly } from '../system/command.ts';
 import { readCredentials } from '../system/run-file.ts';
@@ -34,7 +35,11 @@ export async function reader(operator: Operator): Promise<ExitCode> {
       const name = wordAt(operator, 1, 'the reader, as "ballast reader list" has it');
       const reason = operator.text('reason') ?? '';
       if (reason === '') throw new UsedWrongly('Say why: --reason TEXT');
-      const by = await signedInAdmin(operator, 'journal readers');
+      const by = await authorized(operator, {
+        action: `${action}_reader`,
+        target: 'journal readers',
+        details: { name },
+      });
       await call(operator, 'POST', `/${action}-reader`, { reader: name, by, reason });
       say(
         action === 'retire'
@@ -48,12 +53,11 @@ export async function reader(operator: Operator): Promise<ExitCode> {
   }
 }
 
-/** What cannot be taken back (a reader is retired, a history declared replaced) is an admin's decision. Resolves to their name. */
-export async function signedInAdmin({ change, store }: Operator, target: string): Promise<string> {
-  const { by } = await change(target);
-  const account = (await store.operators()).find((row) => row['name'] === by.name);
-  if (account?.['role'] !== 'admin') throw new UsedWrongly(`${by.name} may not: it needs the role admin.`);
-  return by.name;
+/** What is done in another database is permitted, and in the audit, before it is done. Resolves to who it is. */
+export async function authorized({ change, store }: Operator, asked: Authorization): Promise<string> {
+  const signed = await change(asked.target);
+  await store.authorize(asked, signed);
+  return signed.by.name;
 }
 
 async function call({ run }: Operator, method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {

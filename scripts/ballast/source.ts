@@ -3,7 +3,7 @@
 import pg from 'pg';
 import { type ExitCode, exitCode, say, UsedWrongly } from '../system/command.ts';
 import { type Operator, table } from './operator.ts';
-import { signedInAdmin } from './reader.ts';
+import { authorized } from './reader.ts';
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -18,7 +18,8 @@ export async function source(operator: Operator): Promise<ExitCode> {
       const restoredTo = operator.text('restored-to');
       if (restoredTo !== undefined && Number.isNaN(Date.parse(restoredTo)))
         throw new UsedWrongly(`--restored-to must be a time like 2026-11-24T20:00:00Z, is "${restoredTo}"`);
-      const by = await signedInAdmin(operator, 'source');
+      const details = { restored_to: restoredTo ?? null };
+      const by = await authorized(operator, { action: 'new_source_generation', target: 'source', details });
       return withOrders(operator, (client) => raise(client, restoredTo, reason, by));
     }
     default:

@@ -18,6 +18,7 @@ export { migrateControl } from './migrate.ts';
 export { shareOf } from './shares.ts';
 export type { ControlSource, ControlState } from './state.ts';
 export {
+  type Authorization,
   type ControlStore,
   type ControlStoreOptions,
   channelTarget,

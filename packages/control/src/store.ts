@@ -59,6 +59,10 @@ export interface Outcome extends Applied {
   readonly id: string | null;
 }
 
+export interface Authorization extends Asked {
+  readonly action: 'retire_reader' | 'reinstate_reader' | 'new_source_generation';
+}
+
 const POOL_MAX = 4;
 const LOCK_TIMEOUT_MS = 2_000;
 /** A second person is found within this, or the first asks again. */
@@ -206,6 +210,14 @@ export function openControlStore(options: ControlStoreOptions) {
     });
   }
 
+  /** For what is done in another database, by whoever signs here: permitted and written down before it is done. */
+  function authorize(asked: Authorization, by: Change): Promise<Outcome> {
+    return change(asked, by, async (trx) => {
+      await permit(trx, 'let_go_of_history', alone(by));
+      return {};
+    });
+  }
+
   async function rows(sql: string, bindings: readonly (string | number | null)[]): Promise<readonly Row[]> {
     return (await knex.raw(sql, [...bindings] as Knex.RawBinding[])).rows;
   }
@@ -222,6 +234,7 @@ export function openControlStore(options: ControlStoreOptions) {
     stopDrill: stopOneDrill,
     nudge,
     declareRestored,
+    authorize,
     /** Whether this override takes two people, as things are now. */
     takesTwo: async (asked: OverrideRequest) => takesTwo(await needOf(knex, asked)),
     /** The version of a target (`channel:bank_a`, `limiter:merchant`, `operators`, `control`) that a change must name. */

@@ -29,6 +29,8 @@ export const whoMay = {
   /** Unlike an override, rules do not end by themselves. */
   put_rules: { role: 'admin' },
   declare_restored: { role: 'admin' },
+  /** A reader of the journal retired, a history declared replaced: what cannot be taken back. Done elsewhere, decided here. */
+  let_go_of_history: { role: 'admin' },
   manage_operators: { role: 'admin' },
   own_password: { role: 'viewer' },
 } as const satisfies Record<string, Permission>;

@@ -51,7 +51,13 @@ test('the table: each role, with and without a second person and a broken glass'
       need,
       [new Set(['not_allowed/not_allowed']), new Set(['allowed/allowed']), new Set(['allowed/allowed'])],
     ]);
-  for (const need of ['drill_all_traffic', 'put_rules', 'declare_restored', 'manage_operators'] as const)
+  for (const need of [
+    'drill_all_traffic',
+    'put_rules',
+    'declare_restored',
+    'let_go_of_history',
+    'manage_operators',
+  ] as const)
     expect([need, told(need).map((row) => new Set(row))]).toEqual([
       need,
       [new Set(['not_allowed/not_allowed']), new Set(['not_allowed/not_allowed']), new Set(['allowed/allowed'])],
@@ -70,7 +76,7 @@ test('the table: each role, with and without a second person and a broken glass'
     [alone, alone, both, both],
     [alone, alone, both, both],
   ]);
-  expect(Object.keys(whoMay)).toHaveLength(12); // a new one belongs above
+  expect(Object.keys(whoMay)).toHaveLength(13); // a new one belongs above
 });
 
 test('a viewer changes nothing, by whatever door, and each try is audited', async () => {
@@ -88,6 +94,8 @@ test('a viewer changes nothing, by whatever door, and each try is audited', asyn
     stopDrill: () => store.stopDrill('bank_a', 'drl_019a0000-0000-7000-8000-000000000001', by),
     nudge: () => store.nudge('bank_a', 'close_now', by),
     declareRestored: async () => store.declareRestored({ ...by, seen: await store.versionOf('control') }),
+    authorize: async () =>
+      store.authorize({ action: 'retire_reader', target: 'journal readers', details: {} }, { ...by, seen: 0 }),
     addOperator: async () =>
       store.addOperator({ name: 'x', role: 'viewer', password: PASSWORD }, await guarded(viewer)),
     changeOperator: async () => store.changeOperator('olga', { role: 'admin' }, await guarded(viewer)),
