@@ -19,6 +19,11 @@ export function deliveryCounters(metrics: Metrics): DeliveryCounters {
     ),
     repeats: metrics.counter('ballast_forwarding_repeats_total', 'Events that a subscriber had already.', subscriber),
     parked: metrics.counter('ballast_forwarding_parked_total', 'Events that a subscriber could not apply.', subscriber),
+    delays: metrics.duration(
+      'ballast_forwarding_delay_seconds',
+      'From a commit to its acknowledgement, for transactions that came from the log.',
+      subscriber,
+    ),
   };
 }
 

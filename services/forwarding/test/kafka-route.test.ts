@@ -4,13 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
 import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
+import { createLogger } from '@ballast/telemetry';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openKafkaSender } from '../src/delivery/send-to-kafka.ts';
 import { type RunningForwarder, startForwarder } from './support/forwarder.ts';
 import { startSource } from './support/source.ts';
 import { started } from './support/started.ts';
 import { startSubscriber } from './support/subscriber.ts';
 import { wrongOrders } from './support/topic.ts';
 
+const logger = createLogger({ service: 'forwarding', level: 'silent' });
 const missing = missingForKafka();
 const required = process.env['CI'] === 'true';
 
@@ -29,6 +32,13 @@ describe.skipIf(missing !== undefined && !required)(`the route machine (${missin
   });
 
   const route = async (forwarder: RunningForwarder) => (await forwarder.list()).sources[0]?.route;
+
+  test('a sender that is closed while it is being opened leaves no publisher behind', async () => {
+    const sender = openKafkaSender({ connection: kafka.connection(), logger, acknowledged: null, onLost: () => {} });
+    const sending = sender.send([]);
+    await sender.close();
+    await expect(sending).rejects.toThrow('closed while it was being opened');
+  });
 
   test('Kafka dies under load: the direct route takes over, the topic is caught up, and every way is complete', async () => {
     const source = await started(startSource('route'));

@@ -2,7 +2,7 @@
 // sent again as it is, and the consumer drops what it has.
 import type { DeliveryReply } from '@ballast/contracts';
 import type { OutgoingMessage } from '@ballast/events/kafka';
-import type { Counter, Logger } from '@ballast/telemetry';
+import type { Counter, Histogram, Logger } from '@ballast/telemetry';
 import type { Signal } from '../signal.ts';
 import type { Journal } from './journal.ts';
 import type { Rate } from './rate.ts';
@@ -13,6 +13,7 @@ export interface DeliveryCounters {
   readonly failures: Counter<'subscriber'>;
   readonly repeats: Counter<'subscriber'>;
   readonly parked: Counter<'subscriber'>;
+  readonly delays: Histogram<'subscriber'>;
 }
 
 export interface DeliverOptions {

@@ -21,6 +21,7 @@ import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import { type FeedStatus, shareDone, stateOf } from './feed-status.ts';
 import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
 import type { Journal } from './journal.ts';
+import { pauseAfterRound } from './open-transaction.ts';
 import { openRate } from './rate.ts';
 import { beginsAt, openRun } from './run.ts';
 import type { Sender } from './send-delivery.ts';
@@ -106,9 +107,6 @@ const MOST_BYTES = 2 * 1024 * 1024;
 /** A feed comes back to the log when no more than this is waiting there for it. */
 const JOIN_WITHIN = 10_000;
 const IDLE_WAIT_MS = 1_000;
-const JOURNAL_WAIT_MS = 200;
-/** While a transaction of the source stays open, each round reads what the last one has read: half of the time, at most. */
-const LONGEST_JOURNAL_WAIT_MS = 5_000;
 const RETRY_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
 
@@ -219,13 +217,10 @@ export function openFeed(options: FeedOptions): Feed {
       if (place !== undefined) tail.giveBack(place);
     }
     if (reading !== here) return;
-    if (kept.snapshot.xmin === since.xmin) {
-      options.onHeldUp(since.xmin);
-      const tookMs = performance.now() - began;
-      await changed.wait(Math.min(LONGEST_JOURNAL_WAIT_MS, Math.max(JOURNAL_WAIT_MS, tookMs)));
-    } else if (here.events === 0) {
-      await changed.wait(JOURNAL_WAIT_MS);
-    }
+    const isHeldUp = kept.snapshot.xmin === since.xmin;
+    if (isHeldUp) options.onHeldUp(since.xmin);
+    const pauseMs = pauseAfterRound({ isHeldUp, events: here.events, tookMs: performance.now() - began });
+    if (pauseMs > 0) await changed.wait(pauseMs);
   }
 
   function cutLoose(why: string): void {

@@ -36,6 +36,7 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
   let proven = false;
   let publisher: Publisher | undefined;
   let place = acknowledged;
+  let closed = false;
 
   async function open(): Promise<Publisher> {
     await ensureTopics(connection, logger);
@@ -48,8 +49,16 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
     return openPublisher({ connection, logger, giveUpAfterMs: GIVE_UP_AFTER_MS });
   }
 
+  /** Opening takes seconds where a broker is slow, and this may be closed meanwhile: nobody would close that publisher. */
+  async function openUnlessClosed(): Promise<Publisher> {
+    const opened = await open();
+    if (!closed) return opened;
+    opened.close();
+    throw new Error('closed while it was being opened');
+  }
+
   async function publish(messages: readonly OutgoingMessage[]): Promise<void> {
-    publisher ??= await open();
+    publisher ??= await openUnlessClosed();
     // A watermark follows only when everything before it is acknowledged, in every partition.
     for (const part of splitAtWatermarks(messages)) await publisher.publish(part);
   }
@@ -73,7 +82,7 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
         published();
         const failed = publisher;
         publisher = undefined;
-        await failed?.close();
+        failed?.close();
         if (error instanceof TopicLost) onLost(error.message);
         if (error instanceof PublishFailed && error.reason === 'topic_wiped') {
           place = null; // what is there now is where it begins again
@@ -84,7 +93,8 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
     },
     published,
     close: async () => {
-      await publisher?.close();
+      closed = true;
+      publisher?.close();
     },
   };
 }
