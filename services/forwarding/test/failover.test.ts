@@ -87,7 +87,7 @@ test('failover with a slot in step, under load: nothing lost, nothing again in e
   expect(await ask(standby, 'select generation from source_generation')).toEqual([{ generation: 1 }]);
 }, 180_000);
 
-test('failover without a slot in step: it is made anew, and what nobody vouches for is of a newer generation', async () => {
+test('failover without a slot in step: it is made anew, in a newer generation; the old primary that comes back is refused', async () => {
   const { primary, standby, source } = await pair('unkept');
   await ask(standby, `alter system set sync_replication_slots = off`);
   await ask(standby, 'select pg_reload_conf()');
@@ -110,4 +110,22 @@ test('failover without a slot in step: it is made anew, and what nobody vouches 
   await subscriber.complete(promoted);
   await waitFor('what the journal holds', async () => (await subscriber.differences(promoted)).length === 0, LIMIT_MS);
   expect(await ask(standby, 'select generation from source_generation')).toEqual([{ generation: 2 }]);
+  // The old primary comes back, and a forwarder knows of no other.
+  await primary.start();
+  const misled = await started(
+    startForwarder({
+      source,
+      subscribers: [subscriber],
+      sourceUrls: urls.slice(0, 1),
+      databaseUrl: forwarder.databaseUrl,
+      instance: 'misled',
+    }),
+  );
+  const refused = await waitFor(
+    'it to be refused',
+    async () => (await misled.list()).sources.find(({ state }) => state === 'misconfigured'),
+    LIMIT_MS,
+  );
+  expect(refused.reason).toContain('its timeline is 1, and 2 was followed before');
+  expect((await forwarder.list()).sources[0]?.state).toBe('leading');
 }, 180_000);
