@@ -1,8 +1,9 @@
 // The days that the hot tables are cut into: made ahead, never emptied, and alarmed when one cannot be made or stays.
 import { openDatabase } from '@ballast/database';
+import { waitFor } from '@ballast/database/testing';
 import { createLogger } from '@ballast/telemetry';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ensurePartitions, partitionsOnce } from '../src/workers/partitions.ts';
+import { ensurePartitions, keepPartitions, partitionsOnce } from '../src/workers/partitions.ts';
 import { openTestPayments, type TestPayments } from './support/open-payments.ts';
 
 const DAY_MS = 86_400_000;
@@ -57,4 +58,30 @@ test('a day that cannot be made is alarmed', async () => {
   const { raised } = await roundAt(Date.now(), broken);
   expect(raised).toMatchObject([{ name: 'partitions_missing', severity: 'critical' }]);
   await broken.destroy();
+});
+
+test('a round that is under way when the process ends ends at once, and alarms nobody', async () => {
+  const now = t.core.clock.now();
+  await t.knex.raw("insert into journal_reader (reader, has, covered_at) values ('s/q', pg_current_snapshot(), now())");
+  const holder = await t.knex.transaction(); // the round waits for it
+  await holder.raw('lock table orders in share update exclusive mode');
+  const raised: object[] = [];
+  const keeping = keepPartitions({
+    knex: t.knex,
+    databaseUrl: t.databaseUrl,
+    keptDays: 400,
+    refundWindowDays: 180,
+    now: () => now + 399 * DAY_MS,
+    alarms: { raise: (alarm) => raised.push(alarm) },
+    logger,
+  });
+  await waitFor('the round to wait', async () => {
+    const { rows } = await t.knex.raw(
+      `select 1 from pg_stat_activity where application_name = 'collection days' and wait_event_type = 'Lock'`,
+    );
+    return rows.length > 0;
+  });
+  await keeping.close();
+  await holder.rollback();
+  expect(raised).toEqual([]);
 });

@@ -45,6 +45,8 @@ export interface ExpireOptions {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
   /** After each table that was detached. */
   readonly pauseMs?: number;
+  /** Its connection is ended in the middle of whatever it does: the next round goes on. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Holder {
@@ -79,11 +81,17 @@ const RUN_BLOCKS = 8_192;
 
 /** One round over every day that is due. */
 export async function expireDays(options: ExpireOptions): Promise<Expired> {
+  const { signal } = options;
+  signal?.throwIfAborted();
   const client = await connect(options.databaseUrl);
+  const abort = () => void client.end();
+  signal?.addEventListener('abort', abort, { once: true });
   try {
+    signal?.throwIfAborted();
     if (!(await takeTurn(client, ADVISORY_LOCK))) return { dropped: [], held: [] };
     return await expireDue(client, options);
   } finally {
+    signal?.removeEventListener('abort', abort);
     await client.end();
   }
 }
@@ -117,7 +125,7 @@ async function expireDay(
   day: string,
   attached: readonly DayPartition[],
   decided: boolean,
-  { refundWindowDays, now, logger, pauseMs = PAUSE_MS }: ExpireOptions,
+  { refundWindowDays, now, logger, pauseMs = PAUSE_MS, signal }: ExpireOptions,
 ): Promise<readonly Holder[]> {
   const refundableSince = now() - refundWindowDays * DAY_MS;
   if (!decided) {
@@ -131,7 +139,7 @@ async function expireDay(
     if (partition === undefined) continue;
     await detach(client, partition);
     // step: after a table was detached
-    await pause(pauseMs);
+    await pause(pauseMs, undefined, signal === undefined ? {} : { signal });
   }
   const { holders, orders } = await look(client, day, refundableSince);
   if (holders.length > 0) {

@@ -21,6 +21,8 @@ export interface PartitionsOptions {
   readonly now: () => number;
   readonly alarms: Pick<Alarms, 'raise'>;
   readonly logger: Logger;
+  /** Ends a round where it stands; the next process goes on. */
+  readonly signal?: AbortSignal;
 }
 
 /** Makes every missing partition around `nowMs` (database time); resolves to the names made. */
@@ -68,7 +70,7 @@ export interface PartitionsState {
 
 /** Makes what is missing and drops what nobody needs; a failure is alarmed, and the next hour tries again. */
 export async function partitionsOnce(options: PartitionsOptions): Promise<PartitionsState> {
-  const { knex, now, alarms, logger } = options;
+  const { knex, now, alarms, logger, signal } = options;
   const alarm = { subject: 'order database' };
   try {
     await ensurePartitions(knex, now());
@@ -88,6 +90,7 @@ export async function partitionsOnce(options: PartitionsOptions): Promise<Partit
     }
     return { held };
   } catch (error) {
+    if (signal?.aborted) return { held: [] };
     logger.error({ err: error }, 'old days could not be dropped');
     const message = 'old days could not be dropped now; the next hour tries again';
     alarms.raise({ ...alarm, name: 'partitions_not_dropped', severity: 'notice', message });
@@ -100,14 +103,26 @@ function sayHeld(days: number, oldest: HeldDay, keptDays: number): string {
   return `${days} days are older than ${keptDays} days; the oldest, ${oldest.day}, could have gone on ${oldest.due} and is held by ${by}`;
 }
 
-/** For ever: now and every hour. */
-export function keepPartitions(options: PartitionsOptions) {
+/** For ever: now and every hour. `close` waits for the round under way, which ends at once. */
+export function keepPartitions(options: Omit<PartitionsOptions, 'signal'>) {
+  const closing = new AbortController();
   let state: PartitionsState = { held: [] };
+  let running: Promise<void> = Promise.resolve();
   const round = async () => {
-    state = await partitionsOnce(options);
+    state = await partitionsOnce({ ...options, signal: closing.signal });
   };
-  void round();
-  const timer = setInterval(() => void round(), INTERVAL_MS);
+  const next = () => {
+    running = running.then(round);
+  };
+  next();
+  const timer = setInterval(next, INTERVAL_MS);
   timer.unref();
-  return { state: () => state, close: () => clearInterval(timer) };
+  return {
+    state: () => state,
+    close: async (): Promise<void> => {
+      clearInterval(timer);
+      closing.abort();
+      await running;
+    },
+  };
 }
