@@ -114,6 +114,7 @@ export function openFeed(options: FeedOptions): Feed {
   const { name, source, generation, sender, route, intervalMs, stored, tail, journal, logger, counters, now } = options;
   const changed = openSignal();
   const rate = openRate();
+  const delays = counters.delays.labels({ subscriber: name });
   /** Kafka serves this subscriber. */
   let standingBy = false;
   let lateMs = 0;
@@ -185,9 +186,21 @@ export function openFeed(options: FeedOptions): Feed {
     const messages = fresh.map((entry) => entry.message);
     if (!(await run.deliver(messages, kept, still))) return;
     if (!still()) return; // cut loose meanwhile: the journal repeats it
+    observeDelays(fresh);
     here.cursor += entries.length;
     if (isAfter(last, position)) position = last;
     tail.released();
+  }
+
+  /** Of each transaction once. */
+  function observeDelays(entries: readonly TailEntry[]): void {
+    const at = now();
+    let observed = -1;
+    for (const { lsn, xid, committedAt } of entries) {
+      if (lsn === observed || xid === 0) continue;
+      observed = lsn;
+      delays.observe(Math.max(0, at - committedAt) / 1_000);
+    }
   }
 
   async function readJournal(here: InJournal): Promise<void> {

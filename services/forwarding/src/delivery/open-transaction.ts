@@ -3,6 +3,19 @@
 import type { Logger } from '@ballast/telemetry';
 import type { Journal } from './journal.ts';
 
+/** A subscriber waits no longer than this. */
+const SHORTEST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 5_000;
+
+/**
+ * How long a feed waits between two rounds of reading the journal. While a transaction stays open, each round looks at what
+ * the last one has looked at: as long as it took, so that it is half of the time at most.
+ */
+export function pauseAfterRound(round: { isHeldUp: boolean; events: number; tookMs: number }): number {
+  if (round.isHeldUp) return Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, round.tookMs));
+  return round.events === 0 ? SHORTEST_PAUSE_MS : 0;
+}
+
 /** Every payment's transaction is over long before; so are exports and migrations that behave. */
 const WORTH_A_WORD_SECONDS = 5;
 
