@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest';
-import { type KafkaSeen, nextRoute, type Route } from '../src/delivery/route.ts';
+import {
+  type KafkaSeen,
+  nextRoute,
+  nextWay,
+  type Route,
+  type SubscriberSeen,
+  type Way,
+} from '../src/delivery/route.ts';
 
 const well: KafkaSeen = { failing: false, answers: true, lagMs: 5, readsLog: true, wellForMs: 10_000 };
 const failing: KafkaSeen = { failing: true, answers: false, lagMs: 5_000, readsLog: true, wellForMs: 0 };
@@ -25,4 +32,26 @@ test.each<[Route, string, KafkaSeen, Route]>([
   ['catch_up', 'well', well, 'kafka'],
 ])('from %s, with Kafka %s', (from, _, seen, to) => {
   expect(nextRoute(from, seen)).toBe(to);
+});
+
+const inTime: SubscriberSeen = { lateMs: 0, stuckMs: 900, wellForMs: 10_000 };
+const idle: SubscriberSeen = { lateMs: 0, stuckMs: 60_000, wellForMs: 60_000 };
+const catchingUp: SubscriberSeen = { lateMs: 60_000, stuckMs: 900, wellForMs: 0 };
+const lost: SubscriberSeen = { lateMs: 3_500, stuckMs: 3_500, wellForMs: 0 };
+const neverRead: SubscriberSeen = { lateMs: Number.POSITIVE_INFINITY, stuckMs: 20_000, wellForMs: 0 };
+const backJustNow: SubscriberSeen = { lateMs: 0, stuckMs: 100, wellForMs: 100 };
+
+test.each<[Way, string, SubscriberSeen, Way]>([
+  ['kafka', 'keeps up with the topic', inTime, 'kafka'],
+  ['kafka', 'has nothing to read, while a transaction holds watermarks back', idle, 'kafka'],
+  ['kafka', 'has much to read, and gets further', catchingUp, 'kafka'],
+  ['kafka', 'is late and gets no further', lost, 'direct'],
+  ['kafka', 'has proven nothing by the topic', neverRead, 'direct'],
+  ['direct', 'is late and gets no further', lost, 'direct'],
+  ['direct', 'has proven nothing by the topic', neverRead, 'direct'],
+  ['direct', 'has much to read, and gets further', catchingUp, 'direct'],
+  ['direct', 'has only just read again', backJustNow, 'direct'],
+  ['direct', 'has kept up with it for a while', inTime, 'kafka'],
+])('from %s, a subscriber that %s', (from, _, seen, to) => {
+  expect(nextWay(from, seen)).toBe(to);
 });

@@ -54,7 +54,9 @@ test('a disabled subscriber never gets what came meanwhile', async () => {
 
 test('a rebuild delivers the whole journal again, in order, and goes on', async () => {
   const { source, subscriber, forwarder } = await flowing('rebuild');
-  await subscriber.knex.raw('truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark');
+  await subscriber.knex.raw(
+    'truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream',
+  );
   const load = source.load(300);
   expect((await forwarder.post('/admin/subscribers/query/rebuild')).status).toBe(202);
   await waitFor('the rebuild to finish', async () => (await forwarder.list()).subscribers[0]?.rebuild.finished === 1);
@@ -62,6 +64,48 @@ test('a rebuild delivers the whole journal again, in order, and goes on', async 
   await forwarder.live();
   await subscriber.complete(source);
   expect(await subscriber.differences(source)).toEqual([]);
+});
+
+test('a subscriber that is disabled in the middle of a rebuild gets all of it when it is resumed', async () => {
+  const { source, subscriber, forwarder } = await flowing('rebuilding');
+  await subscriber.down();
+  await subscriber.knex.raw(
+    'truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream',
+  );
+  await forwarder.post('/admin/subscribers/query/rebuild');
+  const rebuild = async () => (await forwarder.list()).subscribers[0]?.rebuild;
+  await waitFor('it to have begun', async () => (await rebuild())?.asked === 1);
+  await forwarder.post('/admin/subscribers/query/disable');
+  await toBe(forwarder, 'disabled');
+  await source.write(100);
+  await subscriber.up();
+  await forwarder.post('/admin/subscribers/query/resume');
+  await waitFor('the rebuild to finish', async () => (await rebuild())?.finished === 1);
+  await subscriber.complete(source);
+  expect(await subscriber.differences(source)).toEqual([]);
+});
+
+test('after a subscriber was disabled no watermark claims what it was not given, until it is rebuilt', async () => {
+  const { source, subscriber, forwarder } = await flowing('dropped');
+  await forwarder.post('/admin/subscribers/query/disable');
+  await toBe(forwarder, 'disabled');
+  await source.write(200);
+  const { rows } = await source.query('select clock_timestamp() as written');
+  const covered = async () => {
+    const { rows: stored } = await forwarder.query('select covered_at from subscriber_feed');
+    return stored[0].covered_at > rows[0].written;
+  };
+  await waitFor('them to be dropped', covered, 20_000);
+  await forwarder.post('/admin/subscribers/query/resume');
+  await forwarder.live();
+  await source.write(100);
+  await waitFor('what came afterwards', async () => (await subscriber.count()) >= 400);
+  expect(subscriber.watermarks.filter(({ value }) => new Date(value) > rows[0].written)).toEqual([]);
+  await forwarder.post('/admin/subscribers/query/rebuild');
+  await waitFor('a watermark again', () =>
+    subscriber.watermarks.some(({ value }) => new Date(value) > rows[0].written),
+  );
+  expect(await subscriber.falseWatermarks(source)).toEqual([]);
 });
 
 test('a switch of an unknown subscriber is refused, and any switch without the token', async () => {
