@@ -16,13 +16,13 @@ beforeAll(async () => {
   t = await openTestPayments({
     label: 'second channel',
     timeoutMs: 3_000,
-    banks: [{ name: 'bank_a' }, { name: 'bank_b' }],
+    banks: [{ name: 'bank_a' }, { name: 'bank_b' }, { name: 'bank_c' }],
     // Nobody listens there: connections are refused.
     urls: { bank_a: 'http://127.0.0.1:9' },
   });
 });
 afterAll(() => t.close());
-beforeEach(() => t.heal('bank_b'));
+beforeEach(() => Promise.all([t.heal('bank_b'), t.heal('bank_c')]));
 
 /** bank_a first: its route has the longer prefix. */
 const routes = [
@@ -145,19 +145,31 @@ test('a void that comes between the two is obeyed: the second is never sent', as
   expect(await wrongVersions(t.knex)).toEqual([]);
 });
 
-test('half-open, payments beyond the probes are refused before anything is stored, and every probe that was promised is made', async () => {
+/** Of bank_b: it has just failed, and so many payments may probe. */
+async function halfOpen(probes: number) {
   const channel = t.channels.get('bank_b');
   if (channel === undefined) throw new Error('BUG: bank_b is open');
   const { version: _, ...rules } = defaultRules;
-  const breaker = { ...rules.breaker, minimumCalls: 1, failureRate: 0.01, openMs: 10, longestOpenMs: 10, probes: 3 };
+  const breaker = { ...rules.breaker, minimumCalls: 1, failureRate: 0.01, openMs: 10, longestOpenMs: 10, probes };
+  channel.policies.pay.closeNow();
   channel.policies.pay.applyRules({ ...rules, version: 1, retry: { ...rules.retry, retries: 0 }, breaker });
-  const orders = async () => Number((await t.knex.raw('select count(*) as count from orders')).rows[0].count);
   await t.script('bank_b', { rules: [{ behaviour: 'server_error', operation: 'charge' }] });
   await t.pay(t.command({}, { routes: [routeTo('bank_b')] }));
   expect(channel.policies.pay.snapshot().state).toBe('open');
   const openedAt = performance.now();
   await t.heal('bank_b');
   await waitFor('time to probe', () => performance.now() > openedAt + breaker.longestOpenMs);
+  const hasPlace = () => {
+    const reserved = channel.reserve('pay', MERCHANT);
+    if ('giveBack' in reserved) reserved.giveBack();
+    return 'giveBack' in reserved;
+  };
+  return { channel, hasPlace };
+}
+
+test('half-open, payments beyond the probes are refused before anything is stored, and every probe that was promised is made', async () => {
+  await halfOpen(3);
+  const orders = async () => Number((await t.knex.raw('select count(*) as count from orders')).rows[0].count);
   await t.script('bank_b', { extra_latency_ms: 300 });
   const before = await orders();
   const told = await Promise.allSettled(
@@ -167,4 +179,35 @@ test('half-open, payments beyond the probes are refused before anything is store
   expect(paid).toEqual(['approved', 'approved', 'approved']);
   for (const one of told) if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'channel_refused' });
   expect((await orders()) - before).toBe(3);
+});
+
+test('half-open, a copy that waits for its answer keeps no place of a probe', async () => {
+  const { hasPlace } = await halfOpen(2);
+  await t.script('bank_b', { extra_latency_ms: 2_500 });
+  const command = t.command({}, { routes: [routeTo('bank_b')], deadlineMs: 10_000 });
+  const first = takePayment(t.core, command);
+  await waitFor('commit 1', () => t.core.inFlight.size === 1);
+  let answered = false;
+  const copy = takePayment(t.core, { ...command, receivedAt: performance.now() })
+    .catch(() => undefined) // it may be told that the first is still running
+    .finally(() => {
+      answered = true;
+    });
+  expect(hasPlace()).toBe(false); // the first one's probe, and the copy's until it knows that it is one
+  await waitFor('a place', () => hasPlace());
+  expect(answered).toBe(false);
+  await Promise.all([first, copy]);
+});
+
+test('half-open, the place that a payment could not use is free while it is tried elsewhere', async () => {
+  const { channel, hasPlace } = await halfOpen(1);
+  await t.script('bank_c', { extra_latency_ms: 2_000 });
+  const elsewhere = [routeTo('bank_b', { binPrefix: '4242' }), routeTo('bank_c')];
+  const paying = t.pay(t.command({}, { routes: elsewhere, deadlineMs: 10_000 }));
+  expect(hasPlace()).toBe(false);
+  channel.setGate({ mode: 'forced_open', reason: 'test' }); // it has its place, and is refused when it comes to call
+  await waitFor('the second attempt', () => t.channels.get('bank_c')?.policies.pay.snapshot().inFlight === 1);
+  channel.setGate({ mode: 'automatic' });
+  expect(hasPlace()).toBe(true);
+  expect((await paying).json).toMatchObject({ status: 'approved' });
 });

@@ -1,7 +1,7 @@
 // A reversal that cannot be sent: tried for as long as it takes, and after the stated time a person hears of it too.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PaymentsCore } from '../src/payments/core.ts';
-import { openCases } from '../src/payments/persons.sql.ts';
+import { openCaseOf, openCases } from '../src/payments/persons.sql.ts';
 import { settleByProof } from '../src/payments/settle-by-proof.ts';
 import { tryAgain } from '../src/payments/try-again.ts';
 import { runOnce } from '../src/workers/resolver.ts';
@@ -78,5 +78,23 @@ test('it ends by a person who has it in writing, and the resolver lets go', asyn
   } as const;
   await settleByProof(core, settled);
   expect(await t.order(order)).toMatchObject({ status: 'reversed', work: null });
+  expect(await caseOf(order)).toBeUndefined();
+});
+
+test('the bank is reached, and refuses: both cases end with the person who has seen it, and the newer one is theirs', async () => {
+  const { order, core, other } = await unreached();
+  await silentFor(order, 61);
+  await look(core, order);
+  await t.script('bank_a', { rules: [{ behaviour: 'reversal_refused', operation: 'reversal' }] });
+  await look(other, order);
+  await t.heal('bank_a');
+  const { rows } = await t.knex.raw(
+    'select reason from person_case where order_id = ? and closed_at is null order by version desc',
+    [order],
+  );
+  expect(rows).toEqual([{ reason: 'bank_refused_reversal' }, { reason: 'bank_not_reached' }]);
+  expect(await openCaseOf(t.knex, MERCHANT, order)).toMatchObject({ reason: 'bank_refused_reversal' });
+  const seen = { merchantId: MERCHANT, orderId: order, by: 'anna', proof: 'told the merchant' } as const;
+  await settleByProof(other, { ...seen, outcome: 'reversal_refused' });
   expect(await caseOf(order)).toBeUndefined();
 });

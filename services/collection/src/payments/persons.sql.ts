@@ -35,17 +35,21 @@ export async function openCases(knex: Knex, limit: number): Promise<PersonCase[]
   return rows;
 }
 
-/** The open case of one order. */
+/** The newest open case of one order: one that ends by itself may still be open beside it. */
 export async function openCaseOf(knex: Knex, merchantId: string, orderId: string): Promise<PersonCase | undefined> {
   const { rows } = await knex.raw(
     `select ${CASE} from person_case c ${OF_ORDER}
-     where c.merchant_id = ? and c.order_id = ? and c.closed_at is null`,
+     where c.merchant_id = ? and c.order_id = ? and c.closed_at is null
+     order by c.version desc limit 1`,
     [merchantId, orderId],
   );
   return rows[0];
 }
 
-/** A person has seen what nobody can change any more: the case ends, the order stays. False: closed already. */
+/**
+ * A person has seen what nobody can change any more: the attempt's cases end, however many are open, the order stays. False:
+ * closed already.
+ */
 export async function closeCase(
   knex: Knex,
   place: { merchantId: string; orderId: string; attemptNo: number },
@@ -56,7 +60,7 @@ export async function closeCase(
      where merchant_id = :merchantId and order_id = :orderId and attempt_no = :attemptNo and closed_at is null`,
     { ...place, ...closing },
   );
-  return rowCount === 1;
+  return rowCount > 0;
 }
 
 /** Reason of a case that ends by itself: nobody has to do anything, but somebody has to know. */

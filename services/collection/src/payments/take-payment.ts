@@ -79,7 +79,7 @@ async function take(
   try {
     return await takeAt(core, command, place, nowMs, deadline, onStored);
   } finally {
-    place.reservation.giveBack(); // a copy, or commit 1 failed: the call was never made
+    place.reservation.giveBack(); // commit 1 failed: the call was never made
   }
 }
 
@@ -94,7 +94,7 @@ async function takeAt(
   const payment = newPayment(core, command, route, nowMs, deadline);
 
   // step: before commit 1
-  const accepted = await accept(core, command, payment, deadline, onStored);
+  const accepted = await accept(core, command, { payment, reservation }, deadline, onStored);
   if ('told' in accepted) return accepted.told;
   // step: after commit 1
   const { facts, approveUntil } = accepted;
@@ -164,11 +164,14 @@ function noChannel(): Problem {
   });
 }
 
-/** Commit 1. Either the order is ours to go on with, or the terminal is told about the one that was there first. */
+/**
+ * Commit 1. Either the order is ours to go on with, or the terminal is told about the one that was there first; a copy gives
+ * its place at the channel back before it waits for that.
+ */
 async function accept(
   core: PaymentsCore,
   command: TakePaymentCommand,
-  payment: NewPayment,
+  { payment, reservation }: { readonly payment: NewPayment; readonly reservation: Reservation },
   deadline: number,
   onStored: (soFar: SoFar) => void,
 ): Promise<{ facts: OrderFacts; approveUntil: string } | { told: Told }> {
@@ -186,6 +189,7 @@ async function accept(
         approveUntil: known.order.approve_until,
       };
     }
+    if (known !== null) reservation.giveBack();
     if (known?.kind === 'void_waiting') {
       const told = await cancelNew(core, payment);
       if (told !== null) return { told };
@@ -232,6 +236,7 @@ async function callAndLearn(
   const { command, payment } = running;
   let attempt = attemptAt(payment.orderId, 1, first);
   let outcome = await callBank(core, running, attempt);
+  running.reservation.giveBack(); // nobody used it where we refused the call ourselves
   for (const route of elsewhere) {
     if (outcome.kind !== 'not_sent' || attempt.attemptNo >= MOST_ATTEMPTS) break;
     const place = findPlace(core, [route], command);
