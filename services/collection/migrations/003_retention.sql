@@ -6,6 +6,11 @@ create function whole_xid(x xid) returns bigint language sql stable as $$
   select pg_snapshot_xmax(pg_current_snapshot())::text::bigint - age(x)
 $$;
 
+-- This cluster. A dump takes rows to another one, where transaction ids mean nothing of what they meant here.
+create function this_system() returns bigint language sql stable as $$
+  select system_identifier from pg_control_system()
+$$;
+
 -- How far each reader of the journal is: written by whoever forwards it (services/forwarding), so that nothing here asks a
 -- reader anything. One row for each subscriber of each replication slot; none goes by itself: a reader that is heard of no
 -- more holds what it has not read until a person retires it.
@@ -13,6 +18,8 @@ create table journal_reader (
   reader text primary key check (length(reader) between 1 and 200), -- slot/subscriber
   -- Everything visible in this snapshot was stored there. '1:1:' sees nothing: it is to have the whole journal.
   has pg_snapshot not null,
+  -- Whose snapshot it is; another cluster's says nothing about this one.
+  system bigint not null default this_system(),
   -- The time of that snapshot.
   covered_at timestamptz not null,
   updated_at timestamptz not null default clock_timestamp(),

@@ -147,6 +147,15 @@ test('every reader must be past the last event: one that is not holds the day un
   expect(await expire()).toEqual({ dropped: [dayOf(longAgo)], held: [] });
 });
 
+test('a position that a dump brought along from another cluster proves nothing', async () => {
+  await oldOrder();
+  await hasRead('slot/query', `'900000000000:900000000000:'::pg_snapshot`);
+  await t.knex.raw('update journal_reader set system = system - 1');
+  expect((await expire()).held).toMatchObject([{ day: dayOf(longAgo), by: [{ who: 'reader slot/query' }] }]);
+  await t.knex.raw('update journal_reader set system = this_system(), has = pg_current_snapshot()');
+  expect(await expire()).toMatchObject({ dropped: [dayOf(longAgo)], held: [] });
+});
+
 test('where nobody has ever said how far it is, nothing goes', async () => {
   await oldOrder();
   const { dropped, held } = await expire();

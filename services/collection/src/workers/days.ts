@@ -20,7 +20,7 @@ export function startOf(day: string): number {
 }
 
 /** The least UUID of a millisecond. */
-export function lowestIdAt(ms: number): string {
+function lowestIdAt(ms: number): string {
   const hex = ms.toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
 }

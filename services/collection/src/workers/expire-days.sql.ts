@@ -53,13 +53,14 @@ export interface ReaderRow {
 }
 
 /**
- * Those that are not retired, and every logical slot of this database that can still be read: a slot's catalog_xmin moves
- * only to a transaction below which all were finished at a position of the log that its reader has confirmed.
+ * Those that are not retired: what another cluster's snapshot saw, brought along by a dump, counts as nothing. And every
+ * logical slot of this database that can still be read: its catalog_xmin moves only to a transaction below which all were
+ * finished at a position of the log that its reader has confirmed.
  */
 export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
   const { rows } = await client.query<ReaderRow>(
     `select 'reader ' || reader as who, 'has everything until ' || rfc3339(covered_at) as why,
-       has::text
+       case system when this_system() then has::text else '1:1:' end as has
      from journal_reader where retired_at is null
      union all
      select 'slot ' || slot_name, 'has confirmed the log up to ' || coalesce(confirmed_flush_lsn::text, 'nothing'),

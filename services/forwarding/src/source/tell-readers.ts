@@ -48,7 +48,8 @@ async function storePositions(
     `insert into journal_reader as r (reader, has, covered_at)
      select reader, has::pg_snapshot, to_timestamp(at / 1000)
      from unnest($1::text[], $2::text[], $3::float8[]) as t(reader, has, at)
-     on conflict (reader) do update set has = excluded.has, covered_at = excluded.covered_at, updated_at = clock_timestamp()`,
+     on conflict (reader) do update set has = excluded.has, system = excluded.system, covered_at = excluded.covered_at,
+       updated_at = clock_timestamp()`,
     [
       positions.map(({ reader }) => reader),
       positions.map(({ snapshot }) => snapshot.text),
