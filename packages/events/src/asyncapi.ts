@@ -49,7 +49,10 @@ export function asyncApi(version: string): object {
     channels: {
       orders: {
         address: ordersTopic.name,
-        description: `${ordersTopic.purpose}. Key: the order's id. An order stays in one partition.`,
+        description:
+          `${ordersTopic.purpose}. Key: the order's id. An order stays in one partition. Of each order every version comes ` +
+          'for the first time in ascending order, none left out. A stretch may come again after a restart of its ' +
+          'publisher, ascending as before: it goes back by some versions, never ahead by more than one.',
         bindings: { kafka: { topic: ordersTopic.name, partitions: ordersTopic.partitions } },
         messages: { event: ref('messages/event'), watermark: ref('messages/watermark') },
       },
@@ -88,7 +91,11 @@ export function asyncApi(version: string): object {
           },
           payload: {
             type: 'object',
-            properties: { node: { type: 'string' }, value: { type: 'string', format: 'date-time' } },
+            properties: Object.fromEntries(
+              Object.entries(
+                watermarkSchema.pick({ node: true, value: true, run: true, after: true, since: true }).shape,
+              ).map(([name, field]) => [name, payloadField(field)]),
+            ),
           },
         },
         delivery: { title: 'Messages in the order of the log', payload: ref('schemas/Delivery') },
@@ -110,6 +117,11 @@ export function asyncApi(version: string): object {
       },
     },
   };
+}
+
+function payloadField(field: z.ZodType): object {
+  const { $schema: _, ...described } = z.toJSONSchema(field);
+  return described;
 }
 
 function ref(path: string): { readonly $ref: string } {

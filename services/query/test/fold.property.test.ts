@@ -103,7 +103,10 @@ async function fillGaps(journal: readonly OrderEvent[]): Promise<void> {
       source: 'collection',
       generation: 1,
       node: 'main',
-      value: '2026-11-24T20:00:00Z',
+      value: '2026-11-24T20:00:00.000000Z',
+      run: '0199a000-0000-7000-8000-000000000001',
+      after: null,
+      since: null,
     };
     const { gaps } = await query.deliver([mark]);
     if (gaps.length === 0) return;

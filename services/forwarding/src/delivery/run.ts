@@ -32,7 +32,7 @@ export function beginsAt({ snapshot, at }: { readonly snapshot: Snapshot; readon
 }
 
 /** The first millisecond after `at`, which may be a fraction of one or have lost it. */
-export function markAfter(at: number): string {
+function markAfter(at: number): string {
   return `${new Date(Math.floor(at) + 1).toISOString().slice(0, -1)}000Z`;
 }
 
