@@ -94,6 +94,8 @@ interface Partition {
   inFlight: boolean;
   sequence: number;
   nextOffset: number | undefined;
+  /** Where its batches are written, one after the other: the last one was acknowledged, so nobody sends it any more. */
+  room: Buffer;
 }
 
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
@@ -101,7 +103,14 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   const cluster: Cluster = await openCluster(connection, topic);
   const partitions = Array.from(
     { length: topic.partitions },
-    (): Partition => ({ waiting: [], batch: undefined, inFlight: false, sequence: 0, nextOffset: undefined }),
+    (): Partition => ({
+      waiting: [],
+      batch: undefined,
+      inFlight: false,
+      sequence: 0,
+      nextOffset: undefined,
+      room: Buffer.alloc(0),
+    }),
   );
   const busyLanes = new Set<string>();
   const calls = new Set<Call>();
@@ -182,7 +191,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     if (partition.waiting.length === 0) return undefined;
     const items = partition.waiting.splice(0, fitting(partition.waiting));
     const records = items.map(({ record }) => record);
-    const bytes = encodeBatch(records, cluster.identity, partition.sequence);
+    const bytes = encodeBatch(records, cluster.identity, partition.sequence, partition.room);
+    if (bytes.buffer !== partition.room.buffer) partition.room = Buffer.from(bytes.buffer);
     partition.sequence = (partition.sequence + items.length) % SEQUENCES;
     const giveUp = () => fail(new PublishFailed('gave_up', `no acknowledgement in ${giveUpAfterMs} ms`));
     return { partition: number, items, bytes, limit: setTimeout(giveUp, giveUpAfterMs), tries: 0 };

@@ -17,9 +17,18 @@ const MAGIC = 2;
 const MOST_AROUND_BYTES = 32;
 const MOST_SHORT = 128;
 
-/** `sequence` counts the records of this producer in this partition. */
-export function encodeBatch(records: readonly OutgoingRecord[], producer: ProducerIdentity, sequence: number): Buffer {
-  const room = Buffer.allocUnsafe(records.reduce((sum, record) => sum + most(record), HEADER_BYTES));
+/**
+ * `sequence` counts the records of this producer in this partition. Written into `into`, where it fits, and else into new
+ * memory: what batches take outside the heap makes V8 collect the whole of it, several times a second.
+ */
+export function encodeBatch(
+  records: readonly OutgoingRecord[],
+  producer: ProducerIdentity,
+  sequence: number,
+  into: Buffer = Buffer.alloc(0),
+): Buffer {
+  const needed = records.reduce((sum, record) => sum + most(record), HEADER_BYTES);
+  const room = needed <= into.length ? into : Buffer.allocUnsafeSlow(needed);
   let total = HEADER_BYTES;
   for (const [index, record] of records.entries()) total = writeRecord(room, total, record, index);
   const batch = room.subarray(0, total);
