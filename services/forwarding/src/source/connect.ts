@@ -20,7 +20,7 @@ const SLOT_TIMEOUT_MS = 60_000;
 const GOODBYE_MS = 300;
 
 /** The connection for beats and checks: never more than a few statements a second, none of them long. */
-export function connectSource(url: string, applicationName: string): Promise<pg.Client> {
+function connectSource(url: string, applicationName: string): Promise<pg.Client> {
   return connect(url, applicationName, STATEMENT_TIMEOUT_MS, LOCK_TIMEOUT_MS);
 }
 
