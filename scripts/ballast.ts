@@ -22,7 +22,7 @@ const usage = `Usage: npx ballast COMMAND …
   channel force-closed BANK           the breaker stands closed: everything passes, whatever it sees  (--confirm BANK, two people)
   channel percent BANK PERCENT        so many percent of the payments pass
   channel drain BANK                  nothing new passes, what is in flight ends
-  channel metrics-only BANK           the breaker measures and refuses nothing
+  channel metrics-only BANK           the breaker measures and refuses nothing  (--confirm BANK, two people)
   channel maintenance BANK            a window in which nothing passes  (--in 2h: it begins later)
   channel limit BANK                  --per-second N (the whole cluster)  --in-flight N (each process)
   channel probe BANK | channel reset BANK   an open breaker probes, or closes, now

@@ -105,6 +105,7 @@ test.each<[string, string[], number, RegExp]>([
   ['an unknown command', ['chanel', 'list'], 2, /There is no command/],
   ['an unknown action', ['channel', 'explode', 'bank_b'], 2, /there is no "explode"/],
   ['forced closed by whim', ['channel', 'force-closed', 'bank_b', '--reason', 'x'], 2, /--confirm bank_b/],
+  ['to only measure by whim', ['channel', 'metrics-only', 'bank_b', '--reason', 'x'], 2, /--confirm bank_b/],
   [
     'a version that is not the present one',
     ['channel', 'drain', 'bank_b', '--reason', 'x', '--if-match', '999'],

@@ -48,7 +48,7 @@ export async function flipUnderLoad(scene: FlipScene, forMs: number): Promise<Fl
   const flips: Flip[] = [];
   const holdings: { from: number; to: number }[] = [];
   while (performance.now() < until) {
-    const shut = await gate.set('forced_open', 'flipped under load');
+    const shut = await gate.set('shut', 'flipped under load');
     await pause(HOLD_MS);
     const to = Date.now();
     const opened = await gate.end(shut, 'flipped under load');
@@ -85,7 +85,7 @@ export async function passesWhileShut({ system, gate, counter, instances, bank }
   );
   const doubtful = await counter.sell(instance);
   if (doubtful?.status !== 202) throw new Error(`expected doubt, was told ${doubtful?.status} ${doubtful?.text}`);
-  const shut = await gate.set('forced_open', 'inquiries and reversals pass');
+  const shut = await gate.set('shut', 'inquiries and reversals pass');
   await pause(GRACE_MS);
   const before = await receivedBy(run, bank);
   await heal(run, bank);
@@ -112,7 +112,7 @@ export interface Ended {
 
 /** Nobody ends it: the database's clock does. */
 export async function endsByItself({ system, gate, counter, instances, bank }: FlipScene): Promise<Ended> {
-  const shut = await gate.set('forced_open', 'ends by itself', { lastsMs: 3_000 });
+  const shut = await gate.set('shut', 'ends by itself', { lastsMs: 3_000 });
   const endsAt = await gate.endsAt(shut);
   await Promise.all(instances.map((instance) => untilApproved(counter, instance)));
   const everyInstanceMs = Date.now() - endsAt;
@@ -132,7 +132,7 @@ export interface Survived {
 /** kill -9 of every instance, the banks and both PostgreSQL servers; only what payments need comes back at first. */
 export async function survivesTheDeathOfAll(scene: FlipScene): Promise<Survived> {
   const { system, gate, counter, instances, bank } = scene;
-  const shut = await gate.set('forced_open', 'outlives everything');
+  const shut = await gate.set('shut', 'outlives everything');
   await Promise.all([
     ...instances.map((instance) => instance.kill()),
     ...(['bank-simulator', 'postgres-orders', 'postgres-main'] as const).map((part) => system.kill(part, 'SIGKILL')),
@@ -174,8 +174,8 @@ export async function oppositeFlips({ system, gate, bank }: FlipScene): Promise<
   try {
     const version = await gate.seen();
     const tries = await Promise.allSettled([
-      gate.set('forced_open', 'one hand', { version }),
-      other.set('metrics_only', 'the other hand', { version }),
+      gate.set('shut', 'one hand', { version }),
+      other.set('open', 'the other hand', { version }),
     ]);
     const entries = await gate.store.audit(`channel:${bank}`, 2);
     const winner = tries.find((one) => one.status === 'fulfilled');

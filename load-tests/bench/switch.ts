@@ -8,8 +8,8 @@ import { cardPayment, createNumbering, createTerminal, type Reply } from '../../
 import type { BookEntry } from '../checker/books.ts';
 import type { Instance } from './collections.ts';
 
-/** Opposites: nothing passes, or everything does, whatever the breaker sees. */
-export type GateKind = 'forced_open' | 'metrics_only';
+/** Opposites: nothing passes, or everything that the breaker lets pass. */
+const gates = { shut: { kind: 'forced_open' }, open: { kind: 'percent_open', share: 1 } } as const;
 const USUALLY_MS = 600_000;
 
 export interface Flip {
@@ -42,12 +42,12 @@ export function openSwitch(run: RunFile, channel: string) {
     seen,
     /** `version`: that its author has seen; default: they look first. */
     set: async (
-      kind: GateKind,
+      gate: keyof typeof gates,
       reason: string,
       { lastsMs = USUALLY_MS, version }: { lastsMs?: number; version?: number } = {},
     ) => {
       const by = { by: await actor(), reason, seen: version ?? (await seen()) };
-      return timed(() => store.setOverride({ channel, operations: ['pay'], setting: { kind }, lastsMs }, by));
+      return timed(() => store.setOverride({ channel, operations: ['pay'], setting: gates[gate], lastsMs }, by));
     },
     /** Back to the breaker alone. */
     end: async (flip: Flip, reason: string) => {

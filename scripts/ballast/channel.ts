@@ -106,9 +106,9 @@ async function tellBlastRadius({ store, run }: Operator, name: string): Promise<
 /** Some switches are moved only by who types the channel's name: what overrules the breaker, and the last way to pay. */
 function meant(name: string, setting: OverrideSetting): string {
   const why =
-    setting.kind === 'forced_closed'
+    setting.kind === 'forced_closed' || setting.kind === 'metrics_only'
       ? 'everything would pass, whatever the breaker sees'
-      : 'it is the last healthy channel: nobody could pay any more';
+      : 'it is the last healthy channel: nobody could pay any more, or hardly anybody';
   return `${why}. If that is meant, say it again with --confirm ${name}`;
 }
 

@@ -236,6 +236,15 @@ export const nudgeSchema = z.strictObject({
 });
 export type Nudge = z.infer<typeof nudgeSchema>;
 
+/** An account whose password somebody else may know: they added it, enabled it, or changed it, within the last day. */
+export const letInSchema = z.strictObject({
+  version: z.int().min(1),
+  name: z.string().min(1),
+  author: z.string().min(1),
+  at: milliseconds,
+});
+export type LetIn = z.infer<typeof letInSchema>;
+
 const rulesInForce = { version: z.int().min(1) };
 export const channelRulesInForceSchema = z.strictObject({
   ...rulesInForce,
@@ -269,4 +278,5 @@ export const controlEnvelopeSchema = z.object({
   overrides: entries,
   drills: entries,
   nudges: entries.default([]),
+  let_in: entries.default([]),
 });

@@ -60,7 +60,8 @@ create table override (
   constraint override_at_most_24_hours check (expires_at > starts_at and expires_at <= starts_at + interval '24 hours 1 second'),
   constraint override_two_people check (confirmed_by <> author),
   -- Nobody overrules a breaker alone and unheard.
-  constraint override_forced_closed_by_two check (kind <> 'forced_closed' or break_glass or confirmed_by is not null),
+  constraint override_breaker_overruled_by_two check (
+    kind not in ('forced_closed', 'metrics_only') or break_glass or confirmed_by is not null),
   -- What is in doubt must be able to end, whatever an operator does to a channel.
   constraint override_never_blocks_reversal_or_inquiry check (
     kind in ('forced_closed', 'metrics_only', 'limit') or not operations && '{inquiry,reversal}'::text[])
@@ -173,6 +174,8 @@ create table audit (
 );
 create unique index audit_version on audit (version) where version is not null;
 create index audit_target on audit (target, seq desc);
+-- Changes of operators, for who let whom in; of the tries to sign in beside them there may be very many.
+create index audit_operators on audit (at) where target = 'operators' and version is not null;
 
 -- What the hash of a row covers, besides the hash before it.
 create function audit_text(a audit) returns text language sql stable as $$

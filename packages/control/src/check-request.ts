@@ -63,6 +63,17 @@ export function checkOverride(request: Required<OverrideRequest>): void {
     throw new ChangeRefused('expiry', 'a maintenance window begins within 30 days');
 }
 
+/** Whether checkOverride would take it. */
+export function isPossible(request: Required<OverrideRequest>): boolean {
+  try {
+    checkOverride(request);
+    return true;
+  } catch (error) {
+    if (error instanceof ChangeRefused) return false;
+    throw error;
+  }
+}
+
 export function checkDrill({ channel, operations, traffic, share, fault, stopWhen, lastsMs }: DrillRequest): void {
   checkChannel(channel, operations);
   check(drillTrafficSchema, traffic);

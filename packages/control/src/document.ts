@@ -6,7 +6,9 @@ import {
   controlEnvelopeSchema,
   type Drill,
   drillSchema,
+  type LetIn,
   type LimiterRulesInForce,
+  letInSchema,
   limiterRulesInForceSchema,
   type Nudge,
   nudgeSchema,
@@ -25,6 +27,7 @@ export interface ControlDocument {
   readonly overrides: readonly Override[];
   readonly drills: readonly Drill[];
   readonly nudges: readonly Nudge[];
+  readonly let_in: readonly LetIn[];
 }
 
 /** Nothing was ever set: every service runs on its built-in, conservative rules. */
@@ -38,6 +41,7 @@ export const emptyDocument: ControlDocument = {
   overrides: [],
   drills: [],
   nudges: [],
+  let_in: [],
 };
 
 export type ReadDocument =
@@ -99,6 +103,7 @@ export function readDocument(value: unknown, lastGood: ControlDocument): ReadDoc
       overrides: entries('override', overrideSchema, lists.overrides, lastGood.overrides, (e) => `${e?.id}`),
       drills: entries('drill', drillSchema, lists.drills, lastGood.drills, (e) => `${e?.id}`),
       nudges: entries('nudge', nudgeSchema, lists.nudges, [], (e) => `${e?.version}`),
+      let_in: entries('let in', letInSchema, lists.let_in, lastGood.let_in, (e) => `${e?.version}`),
     },
   };
 }

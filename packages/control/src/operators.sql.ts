@@ -1,5 +1,6 @@
 // Every statement about who may act.
 import type { Knex } from '@ballast/database';
+import { letInSql } from './reads.sql.ts';
 import type { Role } from './who-may.ts';
 
 /** Of those named, the ones that may act at all. Read under the head's lock, which every change of an operator takes too. */
@@ -8,6 +9,25 @@ export async function rolesOf(trx: Knex.Transaction, names: readonly string[]): 
     [...names],
   ]);
   return new Map(rows.map(({ name, role }: { name: string; role: Role }) => [name, role]));
+}
+
+/**
+ * Whether one person may hold both accounts: somebody (one of the two, or a third) has let both in, at first or at second hand.
+ * A circle ends, because `union` drops what is there already.
+ */
+export async function mayBeOne(trx: Knex.Transaction, first: string, second: string): Promise<boolean> {
+  const { rows } = await trx.raw(
+    `with recursive let_in as (${letInSql}), holds (account, person) as (
+       select name, name from operator where name in (:first, :second)
+       union
+       select h.account, l.author from holds h join let_in l on l.name = h.person
+     )
+     select exists (
+       select from holds a join holds b on b.person = a.person where a.account = :first and b.account = :second
+     ) as may_be_one`,
+    { first, second },
+  );
+  return rows[0].may_be_one;
 }
 
 /**

@@ -1,5 +1,18 @@
 // What is read from the control database: by followers in one statement (one snapshot), by operators for their eyes.
 
+/**
+ * Whom somebody else let in within a day: added, enabled, or given a password or a role. Whoever did it may know the password.
+ * While the database is set up, for an hour, its first admin adds the team: none of them is a guest. Index: audit_operators.
+ */
+export const letInSql = `
+  select version, details ->> 'name' as name, author, at from audit one
+  where target = 'operators' and version is not null and at > clock_timestamp() - interval '1 day'
+    and action in ('add_operator', 'change_operator') and author <> details ->> 'name'
+    and details - 'name' <> '{"disabled": true}'
+    and not (action = 'add_operator' and exists (select from audit first
+      where first.target = 'operators' and first.version is not null and first.action = 'add_first_admin'
+        and one.at between first.at and first.at + interval '1 hour'))`;
+
 /** Times are ms since the epoch by the database's clock. Parameters: none. One row, one column `document`. */
 export const documentSql = `
   with current_rules as (
@@ -30,7 +43,9 @@ export const documentSql = `
       from drill where stopped_version is null and ends_at > clock_timestamp()
         and not exists (select from drill_report r where r.drill_id = drill.id and r.tripped)), '[]'),
     'nudges', coalesce((select jsonb_agg(jsonb_build_object('version', version, 'channel', channel,
-      'action', action) order by version) from nudge where at > clock_timestamp() - interval '1 minute'), '[]')
+      'action', action) order by version) from nudge where at > clock_timestamp() - interval '1 minute'), '[]'),
+    'let_in', coalesce((select jsonb_agg(jsonb_build_object('version', version, 'name', name, 'author', author,
+      'at', extract(epoch from at) * 1000) order by version) from (${letInSql}) let_in), '[]')
   ) as document from control_head h`;
 
 /**
@@ -86,21 +101,25 @@ export const overridesSql = `
   from override where (?::text is null or channel = ?) order by version desc limit ?`;
 
 /**
- * Whether this channel is the only one that takes payments: some process finds it healthy, no gate shuts it, and there is no
- * other like it. Processes silent for ten seconds no longer say anything.
+ * Whether this channel is the last that takes payments: some process finds it healthy, and of the others none that nobody shuts
+ * at any time between `from` and `to` (ms from now), be it in force, scheduled, or so little that it is as good as shut.
+ * Processes silent for ten seconds no longer say anything. What is set on the channel itself does not count: shut by two, it is
+ * not shut by one for longer.
  */
 export const isLastHealthySql = `
   with healthy as (
     select distinct unnest(healthy_channels) as channel from instance
     where stopped_at is null and last_seen > clock_timestamp() - interval '10 s'
-  ), taking as (
-    select h.channel from healthy h where not exists (
-      select from override o where o.channel = h.channel and 'pay' = any(o.operations) and o.ended_version is null
-        and o.starts_at <= clock_timestamp() and o.expires_at > clock_timestamp()
-        and (o.kind in ('forced_open', 'drain', 'maintenance')
-          or o.kind = 'percent_open' and (o.setting ->> 'share')::float8 = 0))
   )
-  select count(*) = 1 and bool_and(channel = ?) as is_last from taking`;
+  select exists (select from healthy where channel = :channel) and not exists (
+    select from healthy other where other.channel <> :channel and not exists (
+      select from override o where o.channel = other.channel and 'pay' = any(o.operations) and o.ended_version is null
+        and o.starts_at < clock_timestamp() + :to * interval '1 ms'
+        and o.expires_at > clock_timestamp() + :from * interval '1 ms'
+        and (o.kind in ('forced_open', 'drain', 'maintenance')
+          or o.kind = 'percent_open' and cast(o.setting ->> 'share' as float8) < :share
+          or o.kind = 'limit' and (cast(o.setting ->> 'perSecond' as float8) < :perSecond
+            or cast(o.setting ->> 'maxInFlight' as float8) < :inFlight)))) as is_last`;
 
 /** Parameters: channel or null, twice; how many. */
 export const proposalsSql = `

@@ -1,5 +1,5 @@
 // What is in force at one moment: the document's rules, and of its overrides and drills those whose time it is.
-import type { ChannelRulesInForce, Drill, LimiterRulesInForce, Nudge, Override } from '@ballast/contracts';
+import type { ChannelRulesInForce, Drill, LetIn, LimiterRulesInForce, Nudge, Override } from '@ballast/contracts';
 import { type ControlDocument, inForce } from './document.ts';
 
 export type ControlSource = 'control' | 'disk' | 'persisted' | 'built_in';
@@ -20,9 +20,13 @@ export interface ControlState {
   readonly drills: readonly Drill[];
   /** Of the last minute, oldest first; a service does each once. None but from the control database itself. */
   readonly nudges: readonly Nudge[];
+  /** Whom somebody else let in within the last day: together they are no two people. */
+  readonly letIn: readonly LetIn[];
   /** This process's share, 0 to 1, of each limit whose scope is the cluster: `channel:bank_a:pay`, `limiter:merchant`. */
   readonly shares: ReadonlyMap<string, number>;
 }
+
+const LET_IN_MS = 24 * 60 * 60_000;
 
 export function stateAt(
   document: ControlDocument,
@@ -34,7 +38,9 @@ export function stateAt(
   const overrides = inForce(document.overrides, at.now);
   const drills = inForce(document.drills, at.now).filter(at.drillsMayRun);
   const nudges = source === 'control' ? document.nudges : [];
-  return { source, now: at.now, generation, version, channels, shadows, limiters, overrides, drills, nudges, shares };
+  const letIn = document.let_in.filter((one) => at.now < one.at + LET_IN_MS);
+  const rules = { channels, shadows, limiters };
+  return { source, now: at.now, generation, version, ...rules, overrides, drills, nudges, letIn, shares };
 }
 
 /** Two states with the same key ask the same of a service. */

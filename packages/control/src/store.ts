@@ -13,6 +13,7 @@ import {
   checkRules,
   DEFAULT_LASTS_MS,
   type DrillRequest,
+  isPossible,
   type OverrideRequest,
   uuidIn,
 } from './check-request.ts';
@@ -235,8 +236,11 @@ export function openControlStore(options: ControlStoreOptions) {
     nudge,
     declareRestored,
     authorize,
-    /** Whether this override takes two people, as things are now. */
-    takesTwo: async (asked: OverrideRequest) => takesTwo(await needOf(knex, asked)),
+    /** Whether this override takes two people, as things are now. What cannot be set at all takes nobody. */
+    takesTwo: async (asked: OverrideRequest) => {
+      const request = wholeOf(asked);
+      return isPossible(request) && takesTwo(await needOf(knex, request));
+    },
     /** The version of a target (`channel:bank_a`, `limiter:merchant`, `operators`, `control`) that a change must name. */
     versionOf: async (target: string) => Number((await rows(targetVersionSql, [target]))[0]?.['version']),
     document: async () => (await rows(documentSql, []))[0]?.['document'],

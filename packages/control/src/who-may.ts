@@ -16,9 +16,9 @@ interface Permission {
 
 export const whoMay = {
   set_override: { role: 'operator' },
-  /** Overrules the breaker: whatever it sees, everything goes to the bank. */
-  force_closed: { role: 'admin', second: 'operator', breakGlass: 'operator' },
-  /** After it no channel takes payments any more. */
+  /** Forced closed, or only measuring: whatever the breaker sees, everything goes to the bank. */
+  overrule_breaker: { role: 'admin', second: 'operator', breakGlass: 'operator' },
+  /** After it no channel takes payments any more, or hardly any. */
   shut_last_channel: { role: 'operator', second: 'operator', breakGlass: 'operator' },
   end_override: { role: 'operator' },
   nudge: { role: 'operator' },

@@ -52,7 +52,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-const flip = async (kind: 'forced_open' | 'metrics_only', lastsMs = 600_000): Promise<Outcome> =>
+const flip = async (kind: 'forced_open' | 'drain', lastsMs = 600_000): Promise<Outcome> =>
   store.setOverride(
     { channel: 'bank_a', operations: ['pay'], setting: { kind }, lastsMs },
     await seeing(store, 'bank_a'),
@@ -98,7 +98,7 @@ test('under load a flip is applied by all four processes, p99 within a second', 
   const took: number[] = [];
   for (let count = 0; count < FLIPS; count++) {
     const started = performance.now();
-    const outcome = await flip(count % 2 === 0 ? 'forced_open' : 'metrics_only');
+    const outcome = await flip(count % 2 === 0 ? 'forced_open' : 'drain');
     took.push(performance.now() - started);
     expect(names(outcome)).toEqual([...INSTANCES].sort());
   }
@@ -131,7 +131,7 @@ test('an override survives kill -9 of every follower and of the database, and ho
   await waitFor('all four follow again', allHold('bank_a forced_open', 'control'), STARTS_WITHIN_MS);
   const [override] = await store.overrides('bank_a', 1);
   expect(override).toMatchObject({ version, state: 'active', kind: 'forced_open' });
-  const outcome = await flip('metrics_only');
+  const outcome = await flip('drain');
   expect(names(outcome)).toEqual([...INSTANCES].sort());
   const tries = await store.audit('channel:bank_a', 3);
   expect(tries.find((entry) => entry['reason'] === 'while it is down')).toMatchObject({ outcome: 'failed' });

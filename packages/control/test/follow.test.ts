@@ -152,7 +152,7 @@ test('a control database that comes back old changes nothing, until its generati
   expect(kinds(second)).toEqual(['drain']);
 
   // Changed on from there, it has the same version again with another history: still refused.
-  const other = await setOn({ ...onBankA, setting: { kind: 'metrics_only' } });
+  const other = await setOn({ ...onBankA, setting: { kind: 'maintenance' } });
   expect(other.version).toBe(3);
   expect(other.lagging.find(({ name: who }) => who === 'second')?.problem).toMatch(/another history|came back old/);
   await waitFor('it says so', () => second.status().problem?.includes('another history at version 3'));
@@ -165,7 +165,7 @@ test('a control database that comes back old changes nothing, until its generati
     seen,
   });
   expect(applied.map(({ name: who }) => who)).toContain('second');
-  expect(kinds(second)).toEqual(['metrics_only']);
+  expect(kinds(second)).toEqual(['maintenance']);
   expect(second.status()).toMatchObject({ generation: 2, problem: null });
   await second.close();
   await server.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [`${name}_new`]);

@@ -66,7 +66,7 @@ test('the table: each role, with and without a second person and a broken glass'
   const alone = 'second_person/glass_broken';
   const both = 'allowed/allowed';
   const glassOnly = 'not_allowed/glass_broken';
-  expect(told('force_closed')).toEqual([
+  expect(told('overrule_breaker')).toEqual([
     [never, never, never, never],
     [glassOnly, glassOnly, glassOnly, glassOnly],
     [alone, alone, both, both],
@@ -111,6 +111,19 @@ test('a viewer changes nothing, by whatever door, and each try is audited', asyn
     expect([name, entry?.['outcome'], entry?.['author']]).toEqual([name, 'refused', 'vera']);
   }
   expect(await sql.query('select version from control_head')).toMatchObject({ rows: before.rows });
+});
+
+test('to only measure is to overrule the breaker too: nobody does it alone', async () => {
+  const request = pay('bank_u', { kind: 'metrics_only' });
+  expect(await store.takesTwo(request)).toBe(true);
+  await expect(store.setOverride(request, await change(olga, 'bank_u'))).rejects.toMatchObject({ code: 'not_allowed' });
+  const admin = (await change(undefined)).by;
+  await expect(store.setOverride(request, await change(admin, 'bank_u'))).rejects.toMatchObject({
+    code: 'second_person',
+  });
+  const { id } = await store.proposeOverride(request, await change(admin, 'bank_u'));
+  await store.confirm(id ?? '', await change(otto, 'bank_u'));
+  expect(await active('bank_u')).toEqual(['metrics_only']);
 });
 
 test('forced closed takes an admin and somebody else, who confirms it', async () => {
@@ -208,6 +221,61 @@ test('the last healthy channel is shut by two people only, whatever the kind of 
   }
 });
 
+test('a window that has not begun shuts the last healthy channel as well, where it overlaps what is asked for', async () => {
+  const follower = await follow(control.url, { healthyChannels: () => ['bank_5', 'bank_6'] });
+  const HOUR_MS = 3_600_000;
+  const window = (channel: string, startsInMs: number) => ({
+    ...pay(channel, { kind: 'maintenance' }),
+    startsInMs,
+    lastsMs: HOUR_MS,
+  });
+  try {
+    await store.setOverride(window('bank_5', 2 * HOUR_MS), await change(olga, 'bank_5'));
+    expect(await store.takesTwo(window('bank_6', 0))).toBe(false);
+    expect(await store.takesTwo(window('bank_6', 3.5 * HOUR_MS))).toBe(false);
+    expect(await store.takesTwo({ ...window('bank_6', 0), lastsMs: 2.5 * HOUR_MS })).toBe(true);
+    const overlapping = store.setOverride(window('bank_6', 2.5 * HOUR_MS), await change(olga, 'bank_6'));
+    await expect(overlapping).rejects.toMatchObject({ code: 'second_person' });
+    const { id } = await store.proposeOverride(window('bank_6', 2 * HOUR_MS), await change(olga, 'bank_6'));
+    await store.confirm(id ?? '', await change(otto, 'bank_6'));
+    // Shut by two for an hour, it is not shut by one for longer.
+    expect(await store.takesTwo({ ...window('bank_6', 2 * HOUR_MS), lastsMs: 20 * HOUR_MS })).toBe(true);
+    for (const nonsense of [1e300, Number.NaN, -1])
+      expect(await store.takesTwo({ ...window('bank_6', 0), lastsMs: nonsense })).toBe(false);
+  } finally {
+    await follower.close();
+  }
+});
+
+test('the last healthy channel left a trickle is shut too, and a trickle elsewhere is no alternative', async () => {
+  const follower = await follow(control.url, { healthyChannels: () => ['bank_7', 'bank_8'] });
+  const trickles = [
+    { kind: 'percent_open', share: 0.000001 },
+    { kind: 'percent_open', share: 0.09 },
+    { kind: 'limit', perSecond: 0.001 },
+    { kind: 'limit', perSecond: 9 },
+    { kind: 'limit', maxInFlight: 1 },
+  ] as const;
+  try {
+    for (const setting of trickles) {
+      const { id } = await store.setOverride(pay('bank_7', setting), await change(olga, 'bank_7'));
+      expect([setting, await store.takesTwo(pay('bank_8', { kind: 'drain' }))]).toEqual([setting, true]);
+      for (const other of trickles) expect([other, await store.takesTwo(pay('bank_8', other))]).toEqual([other, true]);
+      const plenty = pay('bank_8', { kind: 'limit', perSecond: 10, maxInFlight: 5 });
+      expect(await store.takesTwo(plenty)).toBe(false);
+      await store.endOverride('bank_7', id ?? '', await change(olga, 'bank_7'));
+    }
+    await store.setOverride(
+      pay('bank_7', { kind: 'limit', perSecond: 10, maxInFlight: 5 }),
+      await change(olga, 'bank_7'),
+    );
+    await store.setOverride(pay('bank_7', { kind: 'percent_open', share: 0.1 }), await change(olga, 'bank_7'));
+    expect(await store.takesTwo(pay('bank_8', { kind: 'drain' }))).toBe(false);
+  } finally {
+    await follower.close();
+  }
+});
+
 test('a wrong password, a wrong name and a disabled operator are told the same, and audited without the password', async () => {
   const tries = [
     { name: 'olga', password: 'wrong wrong wrong' },
@@ -278,10 +346,13 @@ test('nobody acts by writing a name down, and the services cannot read passwords
   expect((await store.verifyAudit()).broken).toBeNull();
 });
 
-test('the tables themselves refuse a forced-closed of one person alone and unheard', async () => {
-  const insert = (more: string, values: string) =>
-    sql.query(`insert into override (version, kind, channel, operations, setting, author, reason, starts_at, expires_at${more})
-      values (99, 'forced_closed', 'bank_a', '{pay}', '{}', 'a', 'r', now(), now() + interval '1 minute'${values})`);
-  await expect(insert('', '')).rejects.toThrow(/override_forced_closed_by_two/);
-  await expect(insert(', confirmed_by', ", 'a'")).rejects.toThrow(/override_two_people/);
-});
+test.each(['forced_closed', 'metrics_only'])(
+  'the tables themselves refuse %s of one person alone and unheard',
+  async (kind) => {
+    const insert = (more: string, values: string) =>
+      sql.query(`insert into override (version, kind, channel, operations, setting, author, reason, starts_at, expires_at${more})
+      values (99, '${kind}', 'bank_a', '{pay}', '{}', 'a', 'r', now(), now() + interval '1 minute'${values})`);
+    await expect(insert('', '')).rejects.toThrow(/override_breaker_overruled_by_two/);
+    await expect(insert(', confirmed_by', ", 'a'")).rejects.toThrow(/override_two_people/);
+  },
+);

@@ -88,7 +88,7 @@ test('opposite flips at once: one wins, the other is told the version, both are 
     const change = await seeing(store, 'bank_o');
     const both = await Promise.allSettled([
       store.setOverride({ ...closePay, channel: 'bank_o' }, change),
-      store.setOverride({ ...closePay, channel: 'bank_o', setting: { kind: 'metrics_only' } }, change),
+      store.setOverride({ ...closePay, channel: 'bank_o', setting: { kind: 'percent_open', share: 1 } }, change),
     ]);
     const won = both.filter((one) => one.status === 'fulfilled');
     const lost = both.filter((one) => one.status === 'rejected');

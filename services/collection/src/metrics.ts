@@ -1,6 +1,6 @@
 // What collection measures (names: interfaces.md, "Metrics and logs").
 import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
-import type { Override } from '@ballast/contracts';
+import type { LetIn, Override } from '@ballast/contracts';
 import { onTransaction } from '@ballast/database';
 import type { PolicyEvent } from '@ballast/resilience';
 import { type Alarms, createMetrics, watchTransactions } from '@ballast/telemetry';
@@ -97,6 +97,12 @@ export function createCollectionMetrics(alarms: Pick<Alarms, 'raise'>) {
     glassBroken({ channel, setting, author, reason }: Override): void {
       const message = `${author} broke the glass: ${setting.kind} on ${channel} (${reason})`;
       alarms.raise({ name: 'break_glass', severity: 'critical', subject: `${channel} ${setting.kind}`, message });
+    },
+
+    /** A second person may be none: for a day `author` may know the password of `name`. */
+    operatorLetIn({ name, author }: LetIn): void {
+      const message = `${author} let ${name} in: added, enabled, or given a password or role. If nobody knows why, ask both`;
+      alarms.raise({ name: 'operator_let_in', severity: 'critical', subject: name, message });
     },
 
     /** Gauges that are read when somebody looks. */

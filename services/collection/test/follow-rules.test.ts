@@ -108,7 +108,8 @@ test('each kind of override becomes its gate, and its end brings the automatic o
     [{ kind: 'maintenance' }, 'forced_open'],
   ] as const;
   for (const [setting, mode] of kinds) {
-    const change = { ...(await seeing()), breakGlass: setting.kind === 'forced_closed' };
+    const breakGlass = setting.kind === 'forced_closed' || setting.kind === 'metrics_only';
+    const change = { ...(await seeing()), breakGlass };
     await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting, lastsMs: 1_000 }, change);
     expect(bankA.pay.snapshot().gate.mode).toBe(mode);
   }
@@ -188,7 +189,7 @@ test('overrides in force, the version and its source are metrics', async () => {
   const metrics = createCollectionMetrics(alarms);
   await follower.close();
   follower = await start(control.url, metrics);
-  const setting = { kind: 'metrics_only' } as const;
+  const setting = { kind: 'drain' } as const;
   const { version } = await store.setOverride(
     { channel: 'bank_b', operations: ['pay'], setting },
     await seeing('bank_b'),
@@ -201,7 +202,7 @@ test('overrides in force, the version and its source are metrics', async () => {
   expect(text).toContain(`${series('control_version', 'source="control"')} ${version}`);
   const [row] = await store.overrides('bank_b', 1);
   const expires = new Date(String(row?.['expires_at'])).getTime() / 1_000;
-  const told = `${series('channel_override_expires_timestamp_seconds', `${bankB},kind="metrics_only",break_glass="false"`)} `;
+  const told = `${series('channel_override_expires_timestamp_seconds', `${bankB},kind="drain",break_glass="false"`)} `;
   expect(Math.abs(Number(text.split(told)[1]?.split('\n')[0]) - expires)).toBeLessThan(1);
 });
 
@@ -253,6 +254,26 @@ test('a broken glass is a critical alarm of every process that applies it, once'
   ]);
   for (const row of await store.overrides('bank_a', 1))
     await store.endOverride('bank_a', `${row['id']}`, await seeing());
+});
+
+test('an operator whom another lets in is a critical alarm, once, and a metric for a day', async () => {
+  const metrics = createCollectionMetrics(alarms);
+  await follower.close();
+  follower = await start(control.url, metrics);
+  const guarded = async () => ({ by, reason: 'a test', seen: await store.versionOf('operators') });
+  const newcomer = { name: 'newcomer', role: 'operator', password: 'correct horse battery' } as const;
+  await store.addOperator(newcomer, await guarded()); // the database is being set up
+  await store.nudge('bank_a', 'probe_now', await seeing());
+  const loud = () => raised.filter(({ name }) => name === 'operator_let_in');
+  expect(loud()).toEqual([]);
+  await store.changeOperator('newcomer', { password: 'another good password' }, await guarded());
+  await store.nudge('bank_a', 'probe_now', await seeing());
+  expect(loud()).toMatchObject([
+    { severity: 'critical', subject: 'newcomer', message: expect.stringMatching(/^ops /) },
+  ]);
+  expect(await metrics.registry.metrics()).toMatch(
+    /ballast_operator_let_in_timestamp_seconds\{name="newcomer",by="ops",service="collection"\} \d/,
+  );
 });
 
 test('a limit per terminal holds for each terminal by itself, and goes when it is switched off', async () => {

@@ -1,7 +1,7 @@
 // What operators decide, on this process's channels: rules, gates, limits, shares, shadow rules, drills. Everything is
 // judged before anything is applied, so a state that one policy would not take changes none of them.
 import { builtInRules, type ChannelEntry, type HttpChannel, type Operation } from '@ballast/channels';
-import type { Drill, Override } from '@ballast/contracts';
+import type { Drill, LetIn, Override } from '@ballast/contracts';
 import { type ControlFollower, type ControlState, decidingOverride, followControl, shareOf } from '@ballast/control';
 import {
   type ChannelPolicy,
@@ -35,34 +35,26 @@ export interface FollowRulesOptions {
   /** Takes the limiters of requests that come in. */
   readonly wayIn: Pick<WayIn, 'apply'>;
   readonly logger: Logger;
-  readonly metrics: Pick<CollectionMetrics, 'gauge' | 'glassBroken'>;
+  readonly metrics: Pick<CollectionMetrics, 'gauge' | 'glassBroken' | 'operatorLetIn'>;
 }
 
 /** Resolves when what was kept is in force on every channel; then follows until closed. */
 export async function followRules(options: FollowRulesOptions): Promise<ControlFollower> {
   const { channels, entries, knex, logger } = options;
   const policies = entries.flatMap((entry) => policiesOf(entry, channels));
-  const toldOf = new Set<string>();
+  const tellOfBrokenGlass = createTelling<Override>(({ id }) => id, options.metrics.glassBroken);
+  const tellOfLetIn = createTelling<LetIn>(({ version }) => `${version}`, options.metrics.operatorLetIn);
   let nudgedUpTo: number | null = null;
 
   function onChange(state: ControlState): void {
     const plans = policies.map((policy) => ({ policy, plan: planOf(policy, state) }));
     for (const { policy, plan } of plans) policy.apply(plan);
     options.wayIn.apply(state);
-    tellOfBrokenGlass(state);
+    tellOfBrokenGlass(state.overrides.filter(({ break_glass }) => break_glass));
+    tellOfLetIn(state.letIn);
     // A process that has just started has nothing to be nudged out of.
     for (const nudge of state.nudges) if (nudgedUpTo !== null && nudge.version > nudgedUpTo) nudgeAll(nudge);
     if (state.source === 'control') nudgedUpTo = Math.max(nudgedUpTo ?? 0, state.version);
-  }
-
-  /** Each once; after a restart once more, rather than never. */
-  function tellOfBrokenGlass({ overrides }: ControlState): void {
-    for (const override of overrides) {
-      if (!override.break_glass || toldOf.has(override.id)) continue;
-      toldOf.add(override.id);
-      options.metrics.glassBroken(override);
-    }
-    for (const id of toldOf) if (!overrides.some((override) => override.id === id)) toldOf.delete(id);
   }
 
   function nudgeAll({ channel, action }: ControlState['nudges'][number]): void {
@@ -93,6 +85,15 @@ export async function followRules(options: FollowRulesOptions): Promise<ControlF
   });
   watch(options.metrics, policies, follower);
   return follower;
+}
+
+/** Of what is so now, each once; after a restart once more, rather than never. */
+function createTelling<T>(idOf: (one: T) => string, tell: (one: T) => void): (now: readonly T[]) => void {
+  let told: ReadonlySet<string> = new Set();
+  return (now) => {
+    for (const one of now) if (!told.has(idOf(one))) tell(one);
+    told = new Set(now.map(idOf));
+  };
 }
 
 interface Plan {
@@ -275,6 +276,15 @@ function watch(
           const { setting, break_glass, expires_at } = override;
           this.set({ channel, operation, kind: setting.kind, break_glass: String(break_glass) }, expires_at / 1_000);
         }
+    },
+  );
+  metrics.gauge(
+    'ballast_operator_let_in_timestamp_seconds',
+    'When somebody was made an operator, or given a password or role, by another; for a day, by the control database.',
+    ['name', 'by'],
+    function () {
+      this.reset();
+      for (const { name, author: by, at } of state().letIn) this.set({ name, by }, at / 1_000);
     },
   );
   metrics.gauge('ballast_control_connected', '1 while the control database answers.', [], function () {
