@@ -1,9 +1,10 @@
 -- What decides how long a day of orders lives: who reads the journal, and which days were let go.
 
--- The whole id of a transaction, of which a row keeps the lower half. Right for ids of the last two billion transactions;
--- what is older comes out too small, never too large.
+-- The whole id of a transaction, of which a row keeps the lower half: the newest that ends so and was given out when the
+-- snapshot was taken. Right for the last four billion; a lower half that was never given out comes out below zero.
 create function whole_xid(x xid) returns bigint language sql stable as $$
-  select pg_snapshot_xmax(pg_current_snapshot())::text::bigint - age(x)
+  select pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    - ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint - x::text::bigint) & 4294967295)
 $$;
 
 -- This cluster. A dump takes rows to another one, where transaction ids mean nothing of what they meant here.

@@ -66,8 +66,11 @@ const hasRead = (reader: string, has = 'pg_current_snapshot()') =>
   );
 
 const rules = { keptDays: 400, refundWindowDays: 180, pauseMs: 0 };
-const expire = (): Promise<Expired> =>
-  expireDays({ databaseUrl: t.databaseUrl, now: t.core.clock.now, logger, ...rules });
+const expire = async (): Promise<Expired> => {
+  const round = await expireDays({ databaseUrl: t.databaseUrl, now: t.core.clock.now, logger, ...rules });
+  if (round === undefined) throw new Error('nobody else drops days here');
+  return round;
+};
 
 const tables = async () => {
   const { rows } = await t.knex.raw(
@@ -169,12 +172,39 @@ test('a replication slot that has not confirmed the day’s events holds it', as
   await t.knex.raw(`select pg_create_logical_replication_slot(?, 'pgoutput')`, [slot]);
   try {
     await oldOrder();
-    await hasRead('slot/query');
+    await hasRead(`${slot}/query`);
     expect((await expire()).held).toMatchObject([{ by: [{ who: `slot ${slot}` }] }]);
   } finally {
     await t.knex.raw('select pg_drop_replication_slot(?)', [slot]);
   }
   expect(await expire()).toMatchObject({ held: [] });
+});
+
+test('a slot whose readers have never said how far they are holds every event, whatever it has confirmed', async () => {
+  await oldOrder();
+  const slot = `mute_${process.pid}_${Date.now().toString(36)}`;
+  await t.knex.raw(`select pg_create_logical_replication_slot(?, 'pgoutput')`, [slot]);
+  try {
+    await hasRead('slot/query');
+    const why = expect.stringContaining('none of its readers');
+    expect((await expire()).held).toMatchObject([{ day: dayOf(longAgo), by: [{ who: `slot ${slot}`, why }] }]);
+    await hasRead(`${slot}/points`);
+    expect(await expire()).toMatchObject({ dropped: [dayOf(longAgo)], held: [] });
+  } finally {
+    await t.knex.raw('select pg_drop_replication_slot(?)', [slot]);
+  }
+});
+
+test('whatever a row names as its transaction, its whole id is never one that has yet to be given out', async () => {
+  const { rows } = await t.knex.raw(
+    `select x, whole_xid(x::text::xid) as whole, n.xid as next
+     from unnest(array[3, 700, 1200000000, 2147483648, 4294967295]) as x,
+       (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xid) n`,
+  );
+  for (const { x, whole, next } of rows) {
+    expect(whole, x).toBeLessThanOrEqual(next);
+    expect(BigInt.asUintN(32, whole), x).toBe(BigInt(x)); // its lower half
+  }
 });
 
 test('a day whose journal was lost by hand goes when every reader has its orders instead', async () => {
@@ -210,6 +240,44 @@ test('what became needed after the decision is attached again, whole', async () 
     code: 'BL002', // append-only again
   });
 });
+
+test('a day whose detaching was interrupted is finished first: older ones do not wait behind it for ever', async () => {
+  const day = dayOf(longAgo);
+  const order = await oldOrder();
+  await oldOrder(longAgo - DAY_MS);
+  await hasRead('slot/query');
+  await interruptDetaching(day);
+  expect(await t.order(order)).toBeUndefined();
+  const { dropped, held } = await expire();
+  expect(held).toEqual([]);
+  expect(dropped).toHaveLength(11);
+  expect(await tables()).toEqual([]);
+});
+
+test('a day that fails is held by its error, and the others go', async () => {
+  const day = dayOf(longAgo - DAY_MS);
+  await hasRead('slot/query');
+  await t.knex.raw(`create view somebodys as select order_id from orders_${day}`);
+  const { dropped, held } = await expire();
+  expect(held).toMatchObject([{ day, by: [{ who: 'error', why: expect.stringContaining('other objects depend') }] }]);
+  expect(dropped).toHaveLength(10);
+  await t.knex.raw('drop view somebodys');
+  expect(await expire()).toMatchObject({ dropped: [day], held: [] });
+});
+
+/** As a process that ends, or a lock that does not come, leaves it. */
+async function interruptDetaching(day: string): Promise<void> {
+  const [looking, detaching] = [new pg.Client(t.databaseUrl), new pg.Client(t.databaseUrl)];
+  await Promise.all([looking.connect(), detaching.connect()]);
+  await looking.query('begin');
+  await looking.query(`select count(*) from orders_${day}`);
+  await detaching.query('set lock_timeout = 100');
+  await expect(detaching.query(`alter table orders detach partition orders_${day} concurrently`)).rejects.toMatchObject(
+    { code: '55P03' },
+  );
+  await looking.query('commit');
+  await Promise.all([looking.end(), detaching.end()]);
+}
 
 test('killed again and again at any moment, it leaves whole days behind, and in the end none', async () => {
   for (let day = 0; day < 11; day++) await oldOrder(longAgo - day * DAY_MS);

@@ -2,8 +2,10 @@
 import { openDatabase } from '@ballast/database';
 import { waitFor } from '@ballast/database/testing';
 import { createLogger } from '@ballast/telemetry';
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ensurePartitions, keepPartitions, partitionsOnce } from '../src/workers/partitions.ts';
+import { dayOf } from '../src/workers/days.ts';
+import { ensurePartitions, keepPartitions, type PartitionsState, partitionsOnce } from '../src/workers/partitions.ts';
 import { openTestPayments, type TestPayments } from './support/open-payments.ts';
 
 const DAY_MS = 86_400_000;
@@ -15,17 +17,26 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-async function roundAt(nowMs: number, knex = t.knex) {
+interface Round {
+  readonly knex?: TestPayments['knex'];
+  readonly databaseUrl?: string;
+  readonly before?: PartitionsState;
+}
+
+async function roundAt(nowMs: number, { knex = t.knex, databaseUrl = t.databaseUrl, before }: Round = {}) {
   const raised: { name: string; severity: string; message: string }[] = [];
-  const { held } = await partitionsOnce({
-    knex,
-    databaseUrl: t.databaseUrl,
-    keptDays: 400,
-    refundWindowDays: 180,
-    now: () => nowMs,
-    alarms: { raise: (alarm) => raised.push(alarm) },
-    logger,
-  });
+  const { held } = await partitionsOnce(
+    {
+      knex,
+      databaseUrl,
+      keptDays: 400,
+      refundWindowDays: 180,
+      now: () => nowMs,
+      alarms: { raise: (alarm) => raised.push(alarm) },
+      logger,
+    },
+    before,
+  );
   return { raised, held };
 }
 
@@ -53,9 +64,22 @@ test('days that are older than they are kept and are not dropped are alarmed, wi
   expect(raised).toMatchObject([{ name: 'partitions_held', severity: 'warning', message }]);
 });
 
+test('what is held is still held while another instance looks at the days, and while nobody can', async () => {
+  const later = t.core.clock.now() + 399 * DAY_MS;
+  const before = await roundAt(later);
+  expect(before.held).toHaveLength(1);
+  const another = new pg.Client(t.databaseUrl);
+  await another.connect();
+  await another.query('select pg_advisory_lock(7301003)');
+  expect(await roundAt(later, { before })).toEqual({ raised: [], held: before.held });
+  await another.end();
+  const away = await roundAt(later, { before, databaseUrl: 'postgres://127.0.0.1:9/none' });
+  expect(away).toMatchObject({ raised: [{ name: 'partitions_not_dropped', severity: 'warning' }], held: before.held });
+});
+
 test('a day that cannot be made is alarmed', async () => {
   const broken = openDatabase({ url: 'postgres://127.0.0.1:9/none', applicationName: 'test', poolMax: 1 });
-  const { raised } = await roundAt(Date.now(), broken);
+  const { raised } = await roundAt(Date.now(), { knex: broken });
   expect(raised).toMatchObject([{ name: 'partitions_missing', severity: 'critical' }]);
   await broken.destroy();
 });
@@ -84,4 +108,15 @@ test('a round that is under way when the process ends ends at once, and alarms n
   await keeping.close();
   await holder.rollback();
   expect(raised).toEqual([]);
+});
+
+test('a day that fails is alarmed by itself', async () => {
+  const day = dayOf(t.core.clock.now() - 2 * DAY_MS);
+  await t.knex.raw(
+    "insert into journal_reader (reader, has, covered_at) values ('s/q', pg_current_snapshot(), now()) on conflict do nothing",
+  );
+  await t.knex.raw(`create view somebodys as select order_id from orders_${day}`);
+  const { raised } = await roundAt(t.core.clock.now() + 399 * DAY_MS);
+  const message = expect.stringContaining(`${day} could not be dropped: cannot drop `);
+  expect(raised).toMatchObject([{ name: 'partitions_not_dropped', severity: 'warning', message }]);
 });

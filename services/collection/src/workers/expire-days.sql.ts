@@ -55,7 +55,8 @@ export interface ReaderRow {
 /**
  * Those that are not retired: what another cluster's snapshot saw, brought along by a dump, counts as nothing. And every
  * logical slot of this database that can still be read: its catalog_xmin moves only to a transaction below which all were
- * finished at a position of the log that its reader has confirmed.
+ * finished at a position of the log that its reader has confirmed. But a forwarder's slot moves on while some of its readers
+ * lack what it has passed, so a slot that no reader is known of counts as nothing (runbooks/days.md: a tool's slot).
  */
 export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
   const { rows } = await client.query<ReaderRow>(
@@ -63,9 +64,12 @@ export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
        case system when this_system() then has::text else '1:1:' end as has
      from journal_reader where retired_at is null
      union all
-     select 'slot ' || slot_name, 'has confirmed the log up to ' || coalesce(confirmed_flush_lsn::text, 'nothing'),
-       format('%1$s:%1$s:', greatest(coalesce(whole_xid(catalog_xmin), 1), 1))
+     select 'slot ' || slot_name,
+       case when known then 'has confirmed the log up to ' || coalesce(confirmed_flush_lsn::text, 'nothing')
+         else 'none of its readers has ever said how far it is' end,
+       case when known then format('%1$s:%1$s:', greatest(coalesce(whole_xid(catalog_xmin), 1), 1)) else '1:1:' end
      from pg_replication_slots
+     cross join lateral (select exists (select from journal_reader where starts_with(reader, slot_name || '/')) as known) k
      where slot_type = 'logical' and database = current_database() and wal_status is distinct from 'lost'
      order by who`,
   );

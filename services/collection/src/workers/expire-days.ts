@@ -8,6 +8,9 @@
 //             once more, for what moved in the meantime: where somebody holds it now, all of it is attached again
 //   dropped   the three tables and the day's data key, in one transaction
 //
+// A day that fails holds itself up, and not the others. One whose detaching was interrupted comes first: until it is finished,
+// nothing else of its table can be detached.
+//
 // Payments wait for none of it: see detach() in expire-days.sql.ts. What does not get its lock soon is tried next hour. But
 // each detached table makes the batch statements plan anew, over all partitions: some 100 ms with 400 days, once, which the
 // payments of that moment wait for. So there is a pause in between: they wait once, not several times in a row.
@@ -71,6 +74,8 @@ export interface Expired {
 const ADVISORY_LOCK = 7_301_003;
 const PAUSE_MS = 2_000;
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Holds a day whose dropping failed in a way of its own. */
+export const FAILED = 'error';
 const CONNECT_TIMEOUT_MS = 3_000;
 /** Every transaction on these tables is shorter: 6 s (packages/database), and forwarding's reads 30 s; those come again. */
 const LOCK_TIMEOUT_MS = 8_000;
@@ -79,8 +84,8 @@ const SILENCE_MARGIN_MS = 2_000;
 /** 64 MB, some 100 ms: a longer statement would hold up the watermarks. */
 const RUN_BLOCKS = 8_192;
 
-/** One round over every day that is due. */
-export async function expireDays(options: ExpireOptions): Promise<Expired> {
+/** One round over every day that is due; undefined: another instance is at it. */
+export async function expireDays(options: ExpireOptions): Promise<Expired | undefined> {
   const { signal } = options;
   signal?.throwIfAborted();
   const client = await connect(options.databaseUrl);
@@ -88,7 +93,7 @@ export async function expireDays(options: ExpireOptions): Promise<Expired> {
   signal?.addEventListener('abort', abort, { once: true });
   try {
     signal?.throwIfAborted();
-    if (!(await takeTurn(client, ADVISORY_LOCK))) return { dropped: [], held: [] };
+    if (!(await takeTurn(client, ADVISORY_LOCK))) return undefined;
     return await expireDue(client, options);
   } finally {
     signal?.removeEventListener('abort', abort);
@@ -103,7 +108,8 @@ async function expireDue(client: pg.Client, options: ExpireOptions): Promise<Exp
   const due = new Set([...partitions.map(({ day }) => day).filter((day) => day < firstKept), ...decided]);
   const dropped: string[] = [];
   const held: HeldDay[] = [];
-  for (const day of [...due].sort()) {
+  const interrupted = new Set(partitions.filter(({ pending }) => pending).map(({ day }) => day));
+  for (const day of [...due].sort(inTurn(interrupted))) {
     const dueSince = new Date(startOf(day) + (options.keptDays + 1) * DAY_MS).toISOString();
     const attached = partitions.filter((partition) => partition.day === day);
     try {
@@ -111,12 +117,21 @@ async function expireDue(client: pg.Client, options: ExpireOptions): Promise<Exp
       if (by.length === 0) dropped.push(day);
       else held.push({ day, due: dueSince, by });
     } catch (error) {
-      if (!(error instanceof pg.DatabaseError && error.code === LOCK_NOT_AVAILABLE)) throw error;
-      held.push({ day, due: dueSince, by: [{ who: 'lock', why: error.message }] });
-      break; // one partition of a table can be on its way out at a time
+      if (!(error instanceof pg.DatabaseError)) throw error;
+      const who = error.code === LOCK_NOT_AVAILABLE ? 'lock' : FAILED;
+      if (who === FAILED) options.logger.warn({ day, err: error }, 'a day could not be dropped');
+      held.push({ day, due: dueSince, by: [{ who, why: error.message }] });
+      const partitionsNow = await readPartitions(client);
+      // One partition of a table can be on its way out at a time.
+      if (who === 'lock' || partitionsNow.some(({ pending }) => pending)) break;
     }
   }
-  return { dropped, held };
+  return { dropped, held: held.sort((a, b) => (a.day < b.day ? -1 : 1)) };
+}
+
+/** Those of `first`, then the oldest. */
+function inTurn(first: ReadonlySet<string>): (a: string, b: string) => number {
+  return (a, b) => Number(first.has(b)) - Number(first.has(a)) || (a < b ? -1 : 1);
 }
 
 /** Resolves to who holds it; empty: it was dropped. */

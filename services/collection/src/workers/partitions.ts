@@ -4,7 +4,7 @@
 import type { Alarms, Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import { boundsOf, DAY_MS, type DayTable, dayOf, dayTables, partitionOf } from './days.ts';
-import { expireDays, type HeldDay } from './expire-days.ts';
+import { expireDays, FAILED, type HeldDay } from './expire-days.ts';
 
 const DAYS_BACK = 2;
 const DAYS_AHEAD = 8;
@@ -68,8 +68,16 @@ export interface PartitionsState {
   readonly held: readonly HeldDay[];
 }
 
-/** Makes what is missing and drops what nobody needs; a failure is alarmed, and the next hour tries again. */
-export async function partitionsOnce(options: PartitionsOptions): Promise<PartitionsState> {
+const NOTHING_HELD: PartitionsState = { held: [] };
+
+/**
+ * Makes what is missing and drops what nobody needs; a failure is alarmed, and the next hour tries again. `before`: what the
+ * last round found, which stands when this one finds nothing out: another instance is at it, or the database is away.
+ */
+export async function partitionsOnce(
+  options: PartitionsOptions,
+  before: PartitionsState = NOTHING_HELD,
+): Promise<PartitionsState> {
   const { knex, now, alarms, logger, signal } = options;
   const alarm = { subject: 'order database' };
   try {
@@ -80,22 +88,33 @@ export async function partitionsOnce(options: PartitionsOptions): Promise<Partit
     alarms.raise({ ...alarm, name: 'partitions_missing', severity: 'critical', message });
   }
   try {
-    const { dropped, held } = await expireDays(options);
-    if (dropped.length > 0) logger.info({ dropped }, 'days that nobody needs any more were dropped');
-    const [oldest] = held;
-    if (oldest !== undefined) {
-      const numbers = { days: held.length, oldest_day: Number(oldest.day) };
-      const message = sayHeld(held.length, oldest, options.keptDays);
-      alarms.raise({ ...alarm, name: 'partitions_held', severity: 'warning', message, numbers });
-    }
-    return { held };
+    const round = await expireDays(options);
+    if (round === undefined) return before;
+    if (round.dropped.length > 0)
+      logger.info({ dropped: round.dropped }, 'days that nobody needs any more were dropped');
+    alarmHeld(round.held, options);
+    return { held: round.held };
   } catch (error) {
-    if (signal?.aborted) return { held: [] };
+    if (signal?.aborted) return before;
     logger.error({ err: error }, 'old days could not be dropped');
-    const message = 'old days could not be dropped now; the next hour tries again';
-    alarms.raise({ ...alarm, name: 'partitions_not_dropped', severity: 'notice', message });
-    return { held: [] };
+    const message = 'old days could not be looked at now; the next hour tries again';
+    alarms.raise({ ...alarm, name: 'partitions_not_dropped', severity: 'warning', message });
+    return before;
   }
+}
+
+function alarmHeld(held: readonly HeldDay[], { alarms, keptDays }: PartitionsOptions): void {
+  const alarm = { subject: 'order database', severity: 'warning' } as const;
+  const failed = held.find(({ by }) => by.some(({ who }) => who === FAILED));
+  if (failed !== undefined) {
+    const message = `${failed.day} could not be dropped: ${failed.by.map(({ why }) => why).join(', ')}`;
+    alarms.raise({ ...alarm, name: 'partitions_not_dropped', message });
+  }
+  const waiting = held.filter((day) => day !== failed);
+  const [oldest] = waiting;
+  if (oldest === undefined) return;
+  const numbers = { days: waiting.length, oldest_day: Number(oldest.day) };
+  alarms.raise({ ...alarm, name: 'partitions_held', message: sayHeld(waiting.length, oldest, keptDays), numbers });
 }
 
 function sayHeld(days: number, oldest: HeldDay, keptDays: number): string {
@@ -106,10 +125,10 @@ function sayHeld(days: number, oldest: HeldDay, keptDays: number): string {
 /** For ever: now and every hour. `close` waits for the round under way, which ends at once. */
 export function keepPartitions(options: Omit<PartitionsOptions, 'signal'>) {
   const closing = new AbortController();
-  let state: PartitionsState = { held: [] };
+  let state = NOTHING_HELD;
   let running: Promise<void> = Promise.resolve();
   const round = async () => {
-    state = await partitionsOnce({ ...options, signal: closing.signal });
+    state = await partitionsOnce({ ...options, signal: closing.signal }, state);
   };
   const next = () => {
     running = running.then(round);
