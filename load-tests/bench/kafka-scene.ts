@@ -80,12 +80,19 @@ interface Status {
     readonly lag_seconds: number;
     readonly pending_events: number;
   }[];
-  readonly sources: readonly { readonly route: string; readonly retained_bytes: number | null }[];
+  readonly sources: readonly {
+    readonly state: string;
+    readonly route: string;
+    readonly retained_bytes: number | null;
+  }[];
 }
 
-/** What forwarding says; null: it does not answer. */
-async function statusOf(run: RunFile): Promise<Status | null> {
-  const url = `${serviceOf(run, 'forwarding').internal_url}/admin/subscribers`;
+/** What forwarding says, or another forwarder; null: it does not answer. */
+export async function statusOf(
+  run: RunFile,
+  internalUrl = serviceOf(run, 'forwarding').internal_url,
+): Promise<Status | null> {
+  const url = `${internalUrl}/admin/subscribers`;
   const asking = adminCall('GET', url, { token: readCredentials(run).admin_token, limitMs: 1_000 });
   return asking.then(
     (status) => status as Status,
@@ -140,6 +147,19 @@ export async function withoutQuery({ system }: KafkaScene): Promise<void> {
   await system.kill('query', 'SIGTERM');
 }
 
+/** Until there are so many records in the topic, or more; while it is made anew there is none. */
+export async function untilTopicHolds(scene: KafkaScene, records: number): Promise<number> {
+  const topic = await openTopicCount(scene);
+  try {
+    return await until(`${records} records in the topic`, CAUGHT_UP_LIMIT_MS, async () => {
+      const count = await topic.count().catch(() => 0);
+      return count >= records;
+    });
+  } finally {
+    await topic.close();
+  }
+}
+
 /** Records in the topic. */
 export async function openTopicCount({ kafka }: KafkaScene) {
   const { ends, close } = await openTopicEnds(kafka.bootstrap);
@@ -167,7 +187,7 @@ export async function pay(
     arrival,
     warmupMs,
     durationMs,
-    prepare: Math.ceil((perSecond * (warmupMs + durationMs)) / 1_000),
+    prepare: Math.min(MOST_PREPARED, Math.ceil((perSecond * (warmupMs + durationMs)) / 1_000)),
     historyFile,
   });
   const [{ result, written }] = await Promise.all([prepared.go(), meanwhile()]);
@@ -175,8 +195,9 @@ export async function pay(
   return result;
 }
 
-/** Signed beforehand for a closed run; beyond it the generator signs meanwhile. */
+/** Signed beforehand for a closed run; beyond it, and beyond what fits in memory, the generator signs meanwhile. */
 const SATURATION_PER_SECOND = 3_000;
+const MOST_PREPARED = 60_000;
 
 export const notApproved = ({ statuses }: RunResult): number =>
   Object.entries(statuses).reduce((sum, [status, count]) => (status === '201' ? sum : sum + count), 0);

@@ -1,5 +1,5 @@
-// Forwarding on a real broker, part by part, on one system: latency, the broker's troubles, payments beside it, and catching
-// up last, because its events have no orders. After the troubles the checker looks at everything with the read model; the
+// Forwarding on a real broker, part by part, on one system: latency, the troubles of broker, slot, topic and forwarder,
+// payments beside it, and catching up last, because its events have no orders. After the troubles the checker looks at everything with the read model; the
 // topic is read back whole after each part that could hurt it.
 import { type BenchFinding, found, promise, type Say } from './findings.ts';
 import { payBeside } from './kafka-beside-payments.ts';
@@ -14,6 +14,9 @@ import {
   untilTopicIsUpToDate,
   withoutQuery,
 } from './kafka-scene.ts';
+import { loseSlotAndTopic } from './kafka-slot.ts';
+import { takeOver } from './kafka-take-over.ts';
+import { readWithKcat } from './kcat.ts';
 import { untilQuiet } from './scene.ts';
 import { round } from './statistics.ts';
 import { readTopic } from './topic.ts';
@@ -25,11 +28,14 @@ export async function runForwarding(say: Say): Promise<boolean> {
   return onKafkaSystem('forwarding', say, async (scene) => {
     const latency = await measureLatency(scene, say);
     const outages = await killAndFreeze(scene, say);
+    const lost = await loseSlotAndTopic(scene, say);
+    const taken = await takeOver(scene, say);
     await untilQuiet(scene.system.runFile, QUIET_LIMIT_MS);
     const caughtUpMs = await untilCaughtUp(scene);
     say('checking the invariants, and the topic against the journal …');
     const checked = await checkScene(scene, true);
-    const afterOutages = await topicIsWhole(scene, 'after_outages', "after Kafka's troubles");
+    const afterOutages = await topicIsWhole(scene, 'after_outages', 'after all these troubles');
+    const byKcat = readWithKcat(scene.kafka.bootstrap);
 
     await withoutQuery(scene);
     const beside = await payBeside(scene, say);
@@ -46,11 +52,14 @@ export async function runForwarding(say: Say): Promise<boolean> {
       findings: [
         ...latency,
         ...outages,
+        ...lost,
+        ...taken,
         found('caught_up_after_s', round(caughtUpMs / 1_000, 1), [
           'read model equals the journal',
           `${(caughtUpMs / 1_000).toFixed(1)} s after the last payment was decided`,
         ]),
         afterOutages,
+        byKcat,
         ...beside,
         found(
           'violations_beside',

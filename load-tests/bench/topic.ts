@@ -50,6 +50,17 @@ export async function openTopicEnds(brokers: readonly string[]) {
   };
 }
 
+/** Gone at once; whoever writes to it makes it anew. */
+export async function deleteTopic(brokers: readonly string[], topic: string): Promise<void> {
+  const admin = clientOf(brokers).admin();
+  await admin.connect();
+  try {
+    await admin.deleteTopics({ topics: [topic] });
+  } finally {
+    await admin.disconnect();
+  }
+}
+
 /** The whole topic up to its present end, beside the whole journal. */
 export async function readTopic(brokers: readonly string[], ordersUrl: string): Promise<Read> {
   const fold = openTopicFold();
