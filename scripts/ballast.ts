@@ -39,6 +39,7 @@ const usage = `Usage: npx ballast COMMAND …
   operator first-admin NAME           where there is no operator yet  (a new password: BALLAST_NEW_PASSWORD, or typed)
   reader list                         who reads the journal, how far each is, which old days are held by whom
   reader retire NAME  |  reader reinstate NAME      one that is gone for good holds no old day any more
+                       (--force: although it was heard of within the hour, or only its slot is known)
   source show                         the order database's generation, and every time it was raised
   source new-generation               after a restore by hand: consumers take back what is lost  (--restored-to TIME of the backup;
                                       without it, or in doubt: everything is delivered again)

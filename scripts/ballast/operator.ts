@@ -33,6 +33,7 @@ export const options = {
   verify: { type: 'boolean' },
   anchor: { type: 'string' },
   limit: { type: 'string' },
+  force: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const satisfies ParseArgsOptionsConfig;
 

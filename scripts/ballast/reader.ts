@@ -40,7 +40,8 @@ export async function reader(operator: Operator): Promise<ExitCode> {
         target: 'journal readers',
         details: { name },
       });
-      await call(operator, 'POST', `/${action}-reader`, { reader: name, by, reason });
+      const force = action === 'retire' ? { force: operator.flag('force') } : {};
+      await call(operator, 'POST', `/${action}-reader`, { reader: name, by, reason, ...force });
       say(
         action === 'retire'
           ? `${name} holds no day any more`

@@ -109,7 +109,8 @@ function ballast(...words: string[]): Promise<{ code: number; out: string; err: 
 
 test('operators see the readers, and retire one that is gone for good', { timeout: 60_000 }, async () => {
   await inOrders(
-    `insert into journal_reader (reader, has, covered_at) values ('ballast_forwarding/points', '5:5:', now())`,
+    `insert into journal_reader (reader, has, covered_at, updated_at)
+     values ('ballast_forwarding/points', '5:5:', now(), now() - interval '61 minutes')`,
   );
   const listed = await ballast('reader', 'list');
   expect(listed).toMatchObject({ code: 0, err: '' });

@@ -91,6 +91,7 @@ export const problems = {
   },
   no_channel: { status: 422, title: 'No channel takes this payment', retryable: false, moneyMoved: 'no' },
   already_exists: { status: 409, title: 'It exists already', retryable: false, moneyMoved: 'no' },
+  reader_heard_of: { status: 409, title: 'The reader was heard of a moment ago', retryable: false, moneyMoved: 'no' },
   channel_refused: { status: 503, title: 'The channel is closed or limited', retryable: true, moneyMoved: 'no' },
   // These two are said without a look at the key: this sending stored nothing, an earlier one may have been taken.
   rate_limited: { status: 429, title: 'Too many requests', retryable: true, moneyMoved: 'see_order' },

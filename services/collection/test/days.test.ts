@@ -11,7 +11,8 @@ beforeAll(async () => {
   client = new pg.Client(running.databaseUrl);
   await client.connect();
   await client.query(
-    `insert into journal_reader (reader, has, covered_at) values ('slot/dead', '5:5:', '2026-01-01T00:00:00Z')`,
+    `insert into journal_reader (reader, has, covered_at, updated_at)
+     values ('slot/dead', '5:5:', '2026-01-01T00:00:00Z', now() - interval '61 minutes')`,
   );
 });
 afterAll(async () => {
@@ -43,10 +44,30 @@ test.each([
   ['an unknown reader', { ...change, reader: 'slot/nobody' }, 404],
   ['no reason', { ...change, reason: '' }, 422],
   ['nobody', { ...change, by: '' }, 422],
-  ['a field too much', { ...change, force: true }, 422],
+  ['a field too much', { ...change, forced: true }, 422],
 ])('%s is refused', async (_what, body, status) => {
   expect(await retire(body)).toMatchObject({ status });
   expect((await days()).readers).toMatchObject([{ retired_at: null }]);
+});
+
+test('a reader that was heard of within the hour is not retired, unless that is meant', async () => {
+  await client.query(`insert into journal_reader (reader, has, covered_at) values ('slot/alive', '5:5:', now())`);
+  const alive = { ...change, reader: 'slot/alive' };
+  expect(await retire(alive)).toMatchObject({ status: 409, json: { code: 'reader_heard_of' } });
+  expect(await retire({ ...alive, force: true })).toMatchObject({ status: 200 });
+});
+
+test('a slot of which no reader is known can be named and retired, on purpose only', async () => {
+  const slot = `tool_${process.pid}_${Date.now().toString(36)}`;
+  await client.query(`select pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
+  try {
+    const tool = { ...change, reader: `${slot}/tool` };
+    expect(await retire(tool)).toMatchObject({ status: 404 });
+    expect(await retire({ ...tool, force: true })).toMatchObject({ status: 200 });
+    expect(await retire({ ...tool, reader: `${slot}/another`, force: true })).toMatchObject({ status: 404 });
+  } finally {
+    await client.query('select pg_drop_replication_slot($1)', [slot]);
+  }
 });
 
 test('a scrape shows how many days are made ahead, and how old the oldest is', async () => {

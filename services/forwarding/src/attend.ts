@@ -165,7 +165,7 @@ export function attend(options: AttendOptions): Attended {
       release();
       feeds.route?.look();
     }),
-    repeat(TELL_MS, openTelling({ client, slot: source.slot, readers: () => feeds.all, logger })),
+    repeat(TELL_MS, openTelling({ client, slot: source.slot, readers: () => feeds.all, logger, warnings })),
   ];
   for (const work of works) work.catch(failed.reject);
   failed.promise.catch(() => undefined); // whoever leads is told; it may be closing by then

@@ -42,6 +42,22 @@ test('a reader that gets everything is through; one that gets nothing is not; a 
   );
 }, 150_000);
 
+test('a reader that was retired and is delivered to again is said, until it is reinstated', async () => {
+  const source = await started(startSource('retired'));
+  const subscriber = await started(startSubscriber('query'));
+  const reader = `${source.slot}/query`;
+  await source.query(
+    `insert into journal_reader (reader, has, covered_at, retired_at) values ($1, '1:1:', now(), now())`,
+    [reader],
+  );
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  const warnings = async () => (await forwarder.list()).sources[0]?.warnings.map(({ name }) => name).join();
+  await waitFor('it to be said', async () => (await warnings()) === 'reader_retired', LIMIT_MS);
+  expect(forwarder.log()).toContain(`nothing is kept any more for ${reader}`);
+  await source.query('update journal_reader set retired_at = null');
+  await waitFor('it to be over', async () => (await warnings()) === '', LIMIT_MS);
+}, 90_000);
+
 test('a source that cannot be told is forwarded all the same', async () => {
   const source = await started(startSource('untold'));
   const subscriber = await started(startSubscriber('query'));

@@ -11,7 +11,10 @@ const bodySchema = z.strictObject({
   by: z.string().min(1).max(100),
   reason: z.string().min(1).max(1_000),
 });
-const problemsOf = problemReplies('api_key_invalid', 'invalid_request', 'not_found');
+const retireSchema = bodySchema.extend({
+  force: z.boolean().default(false).meta({ description: 'Also one that was heard of within the hour.' }),
+});
+const problemsOf = problemReplies('api_key_invalid', 'invalid_request', 'not_found', 'reader_heard_of');
 
 export function daysRoutes(app: App, { knex }: PaymentsCore, days: () => PartitionsState, adminToken: string): void {
   const onRequest = requireBearer(adminToken);
@@ -23,11 +26,13 @@ export function daysRoutes(app: App, { knex }: PaymentsCore, days: () => Partiti
 
   app.post(
     '/admin/days/retire-reader',
-    { onRequest, schema: { body: bodySchema, response: problemsOf } },
+    { onRequest, schema: { body: retireSchema, response: problemsOf } },
     async ({ body }) => {
-      const { reader, by: author, reason } = body;
-      if (!(await retireReader(knex, { reader, author, reason })))
-        throw new Problem('not_found', `There is no reader ${reader} that holds anything.`);
+      const { reader, by: author, reason, force: forced } = body;
+      const outcome = await retireReader(knex, { reader, author, reason, forced });
+      if (outcome === 'unknown') throw new Problem('not_found', `There is no reader ${reader} that holds anything.`);
+      if (outcome === 'heard of')
+        throw new Problem('reader_heard_of', `${reader} is still being delivered to: take it out of forwarding first.`);
       return { reader, retired: true };
     },
   );

@@ -6,6 +6,7 @@
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
 import type { Snapshot } from '../delivery/snapshot.ts';
+import type { Warnings } from '../warnings.ts';
 
 interface Reader {
   readonly subscriber: string;
@@ -19,17 +20,20 @@ export interface TellOptions {
   readonly slot: string;
   readonly readers: () => readonly Reader[];
   readonly logger: Logger;
+  readonly warnings: Pick<Warnings, 'set'>;
 }
 
 const COMPLAIN_EVERY_MS = 600_000;
 
 /** One word at a time; never rejects. */
-export function openTelling({ client, slot, readers, logger }: TellOptions): () => Promise<void> {
+export function openTelling({ client, slot, readers, logger, warnings }: TellOptions): () => Promise<void> {
   let complainedAt = Number.NEGATIVE_INFINITY;
   return async () => {
     const positions = readers().map((reader) => ({ reader: `${slot}/${reader.subscriber}`, ...reader.kept() }));
     try {
-      await storePositions(client, positions);
+      const retired = await storePositions(client, positions);
+      const why = `nothing is kept any more for ${retired.join(', ')}: a person retired it, and it is still delivered to`;
+      warnings.set('reader_retired', retired.length === 0 ? null : why);
     } catch (error) {
       if (performance.now() - complainedAt < COMPLAIN_EVERY_MS) return;
       complainedAt = performance.now();
@@ -39,21 +43,23 @@ export function openTelling({ client, slot, readers, logger }: TellOptions): () 
   };
 }
 
-/** Whether a person has retired a reader is theirs to change. Index: the primary key. */
+/** Resolves to those that a person has retired, which is theirs to change. Index: the primary key. */
 async function storePositions(
   client: pg.ClientBase,
   positions: readonly { readonly reader: string; readonly snapshot: Snapshot; readonly at: number }[],
-): Promise<void> {
-  await client.query(
+): Promise<string[]> {
+  const { rows } = await client.query<{ reader: string; retired: boolean }>(
     `insert into journal_reader as r (reader, has, covered_at)
      select reader, has::pg_snapshot, to_timestamp(at / 1000)
      from unnest($1::text[], $2::text[], $3::float8[]) as t(reader, has, at)
      on conflict (reader) do update set has = excluded.has, system = excluded.system, covered_at = excluded.covered_at,
-       updated_at = clock_timestamp()`,
+       updated_at = clock_timestamp()
+     returning reader, retired_at is not null as retired`,
     [
       positions.map(({ reader }) => reader),
       positions.map(({ snapshot }) => snapshot.text),
       positions.map(({ at }) => at),
     ],
   );
+  return rows.filter(({ retired }) => retired).map(({ reader }) => reader);
 }
