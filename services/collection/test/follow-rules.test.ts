@@ -128,6 +128,31 @@ test('a limit is the whole cluster’s, in leased shares; calls at once are each
   expect(bankA.pay.snapshot()).toMatchObject({ maxInFlight: 256, share: 1 });
 });
 
+test('an operator’s limit never allows more than the rules do', async () => {
+  const target = { kind: 'channel', channel: 'bank_a', operation: 'pay' } as const;
+  const tight = {
+    ...rules,
+    bulkhead: { maxInFlight: 9, maxWaiting: 3 },
+    rate: {
+      ...rules.rate,
+      mode: 'enforce',
+      scope: 'cluster',
+      limit: { algorithm: 'token_bucket', perSecond: 5, burst: 1 },
+    },
+  } as const;
+  await store.putRules(target, tight, await seeing());
+  const setting = { kind: 'limit', perSecond: 1_000, maxInFlight: 200 } as const;
+  const { version, id } = await store.setOverride({ channel: 'bank_a', operations: ['pay'], setting }, await seeing());
+  await waitFor('the share', () => bankA.pay.snapshot().share === 1);
+  expect(bankA.pay.snapshot()).toMatchObject({ maxInFlight: 9, rulesVersion: version });
+  const results = await Promise.all(
+    Array.from({ length: 20 }, () => bankA.pay.run(ok, { deadline: performance.now() + 200 })),
+  );
+  expect(results.filter((result) => result.kind === 'answered').length).toBeLessThan(5);
+  await store.endOverride('bank_a', id ?? '', await seeing());
+  await store.putRules(target, null, await seeing());
+});
+
 test('rules and shadow rules are applied with their version, and null brings the built-in ones back', async () => {
   const changed = { ...rules, bulkhead: { maxInFlight: 9, maxWaiting: 3 }, timeout: { mode: 'fixed', ms: 777 } };
   const target = { kind: 'channel', channel: 'bank_a', operation: 'pay' } as const;

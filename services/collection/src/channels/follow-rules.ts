@@ -180,16 +180,23 @@ function planOf(of: FollowedPolicy, state: ControlState): Plan {
 
 const LIMIT_BURST_SECONDS = 0.1;
 
-/** An operator's limit: so many calls a second for the whole cluster, so many at once for each instance. */
+/**
+ * An operator's limit: so many calls a second for the whole cluster, so many at once for each instance. It only narrows what
+ * the rules allow; more than that takes rules, which an admin puts. (Rules that count for each instance by itself give way:
+ * how many instances there are is not known here.)
+ */
 function limited(rules: PolicyRules, limit: Override | null): PolicyRules {
   if (limit === null || limit.setting.kind !== 'limit') return rules;
   const { perSecond, maxInFlight } = limit.setting;
   const burst = Math.max(1, Math.round((perSecond ?? 0) * LIMIT_BURST_SECONDS));
+  const { bulkhead } = rules;
   return {
     ...rules,
     version: Math.max(rules.version, limit.version),
-    ...(maxInFlight === undefined ? {} : { bulkhead: { ...rules.bulkhead, maxInFlight } }),
-    ...(perSecond === undefined
+    ...(maxInFlight === undefined
+      ? {}
+      : { bulkhead: { ...bulkhead, maxInFlight: Math.min(bulkhead.maxInFlight, maxInFlight) } }),
+    ...(perSecond === undefined || isTighter(rules.rate, perSecond)
       ? {}
       : {
           rate: {
@@ -200,6 +207,10 @@ function limited(rules: PolicyRules, limit: Override | null): PolicyRules {
           } as const,
         }),
   };
+}
+
+function isTighter({ mode, scope, limit }: PolicyRules['rate'], perSecond: number): boolean {
+  return mode === 'enforce' && scope === 'cluster' && 'perSecond' in limit && limit.perSecond <= perSecond;
 }
 
 function gateOf(override: Override | null): Gate {
