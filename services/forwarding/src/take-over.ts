@@ -3,7 +3,8 @@
 //
 // Whoever finds that the history was replaced raises the generation, here, before anything of the new history leaves: the
 // holder of the slot is the only one who knows what was forwarded. If it dies right after the raise, the next one finds a
-// newer generation than the one that was forwarded, and draws the same conclusions; so one incident raises it once.
+// newer generation than the one that was forwarded, and draws the same conclusions; so one incident raises it once. If it
+// dies right after it took over, the next one finds nothing to conclude: what the feeds may believe was stored with that.
 import type { Knex } from '@ballast/database';
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
@@ -77,9 +78,10 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     reached: found.end,
     guarded: unguarded === null,
   };
-  const epoch = await takeLead(knex, source.name, instance, known);
-  const start = parseLsn(slot?.confirmed ?? '0/0');
   const positionsHold = belief === 'all' && before?.publication === publication.state;
+  const stored = feeds.map((feed) => believing(feed, belief));
+  const epoch = await takeLead(knex, source.name, instance, known, positionsHold ? [] : stored);
+  const start = parseLsn(slot?.confirmed ?? '0/0');
   return {
     epoch,
     generation,
@@ -89,10 +91,12 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     mark,
     reached: found.end,
     unguarded,
-    stored: feeds.map((feed) => ({
-      feed: believing(feed, belief),
-      startsInLog: positionsHold && feed.reading === 'log' && feed.frontier >= start && feed.wanted === 'on',
-    })),
+    stored: stored
+      .filter(({ subscriber }) => names.includes(subscriber))
+      .map((feed) => ({
+        feed,
+        startsInLog: positionsHold && feed.reading === 'log' && feed.frontier >= start && feed.wanted === 'on',
+      })),
   };
 }
 

@@ -54,17 +54,34 @@ export async function readLead(knex: Knex, source: string): Promise<RememberedSo
   return { ...row, reached: parseLsn(row.reached) };
 }
 
-/** Takes over a source whose slot this forwarder holds: nobody of an older epoch can write positions any more. */
-export async function takeLead(knex: Knex, source: string, instance: string, known: RememberedSource): Promise<bigint> {
+/**
+ * Takes over a source whose slot this forwarder holds: nobody of an older epoch can write positions any more. `doubted`:
+ * feeds that go on from the journal, with so much. Together with the rest: whoever comes next finds a source that is as
+ * it was remembered, and believes what is stored here. Locks the source's row, then theirs, as storeProgress does.
+ */
+export async function takeLead(
+  knex: Knex,
+  source: string,
+  instance: string,
+  known: RememberedSource,
+  doubted: readonly { readonly subscriber: string; readonly snapshot: string }[],
+): Promise<bigint> {
   const { rows } = await knex.raw<{ rows: { epoch: bigint }[] }>(
-    `insert into source_lead as l (source, epoch, instance, system_identifier, timeline, generation, publication_state,
-       mark, reached, guarded)
-     values (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)
-     on conflict (source) do update set epoch = l.epoch + 1, instance = excluded.instance, taken_at = clock_timestamp(),
-       system_identifier = excluded.system_identifier, timeline = excluded.timeline, generation = excluded.generation,
-       publication_state = excluded.publication_state, mark = excluded.mark,
-       reached = excluded.reached, guarded = excluded.guarded
-     returning epoch`,
+    `with lead as (
+       insert into source_lead as l (source, epoch, instance, system_identifier, timeline, generation,
+         publication_state, mark, reached, guarded)
+       values (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)
+       on conflict (source) do update set epoch = l.epoch + 1, instance = excluded.instance, taken_at = clock_timestamp(),
+         system_identifier = excluded.system_identifier, timeline = excluded.timeline, generation = excluded.generation,
+         publication_state = excluded.publication_state, mark = excluded.mark,
+         reached = excluded.reached, guarded = excluded.guarded
+       returning source, epoch
+     ), doubted as (
+       update subscriber_feed f set reading = 'journal', snapshot = i.snapshot, updated_at = clock_timestamp()
+       from lead, unnest(?::text[], ?::pg_snapshot[]) as i(subscriber, snapshot)
+       where f.source = lead.source and f.subscriber = i.subscriber
+     )
+     select epoch from lead`,
     [
       source,
       instance,
@@ -75,6 +92,8 @@ export async function takeLead(knex: Knex, source: string, instance: string, kno
       JSON.stringify(known.mark),
       formatLsn(known.reached),
       known.guarded,
+      doubted.map(({ subscriber }) => subscriber),
+      doubted.map(({ snapshot }) => snapshot),
     ],
   );
   const row = rows[0];
@@ -82,7 +101,10 @@ export async function takeLead(knex: Knex, source: string, instance: string, kno
   return row.epoch;
 }
 
-/** Makes the rows of subscribers seen for the first time: they start at the beginning of the journal. */
+/**
+ * Makes the rows of subscribers seen for the first time: they start at the beginning of the journal. All of the source's:
+ * one that is configured no more may be again.
+ */
 export async function readFeeds(knex: Knex, source: string, subscribers: readonly string[]): Promise<StoredFeed[]> {
   await knex.raw(
     'insert into subscriber_feed (source, subscriber) select ?, unnest(?::text[]) on conflict do nothing',
@@ -107,8 +129,8 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
   }>(
     `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
        run, watermark, published, rebuilds_asked, rebuilds_begun
-     from subscriber_feed where source = ? and subscriber = any(?::text[])`,
-    [source, [...subscribers]],
+     from subscriber_feed where source = ?`,
+    [source],
   );
   return rows.map((row) => ({
     subscriber: row.subscriber,
