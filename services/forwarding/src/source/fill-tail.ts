@@ -49,7 +49,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   let generation = 0;
   let generationOf: GenerationOf = (written) => written;
   let now: () => number = Date.now;
-  let barrierXid = 0;
+  /** Whole; at first that of the lead's start. */
   let xid = 0;
   let waiting = false;
   let lsn = 0;
@@ -116,7 +116,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
           lsn = message.lsn;
           committedAt = message.committedAt;
           receivedAt = performance.now();
-          xid = wholeXid(message.xid, barrierXid);
+          xid = wholeXid(message.xid, xid);
           index = 0;
           return;
         case 'insert':
@@ -133,7 +133,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       return { merchant_id, order_id, version, occurred_at };
     },
     begin: (options) => {
-      ({ now, tail, generation, generationOf, barrierXid } = options);
+      ({ now, tail, generation, generationOf, barrierXid: xid } = options);
       const from = options.reader;
       reader = from;
       tail.onRoom(() => {
@@ -146,7 +146,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
   };
 }
 
-/** The one with this low half that is nearest: at most half of all there are lies between the log and this moment. */
+/** The one with this low half that is nearest: less than half of all there are lies between neighbours in the log. */
 function wholeXid(low: number, near: number): number {
   const same = near - (near % XIDS) + low;
   if (same - near > XIDS / 2) return same - XIDS;
