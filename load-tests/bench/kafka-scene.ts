@@ -1,25 +1,22 @@
 // What the benchmarks of forwarding stand on: the whole system on a real broker, hands on its parts, and what forwarding
 // says of itself.
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type RunningKafka, startKafka } from '@ballast/infra-kafka';
 import { adminCall } from '../../scripts/system/admin-call.ts';
-import { layoutOf } from '../../scripts/system/layout.ts';
+import { layoutOf, serviceNames } from '../../scripts/system/layout.ts';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
-import { type System, startSystem } from '../../scripts/system/start-system.ts';
-import { type Checked, check } from '../checker/check.ts';
+import type { System } from '../../scripts/system/start-system.ts';
+import type { Checked } from '../checker/check.ts';
 import { type Generator, openGenerator } from '../generator/open-generator.ts';
 import type { Arrival, RunResult } from '../generator/plan.ts';
-import { type Say, tell } from './findings.ts';
+import type { Say } from './findings.ts';
 import { withClient } from './observe.ts';
-import { terminalsOf, type Worked } from './scene.ts';
+import { checkAll, onSystemOfItsOwn, terminalsOf, type Worked } from './scene.ts';
 import { openTopicEnds } from './topic.ts';
 
 /** Nothing of what is measured here is a bank's doing. */
 const fast = { latency: { p50_ms: 0, p99_ms: 0 }, decline_rate: 0 };
-const horizonMs = 1_000;
 const LOOK_MS = 100;
 const ROUTE_LIMIT_MS = 60_000;
 const CAUGHT_UP_LIMIT_MS = 90_000;
@@ -32,44 +29,22 @@ export interface KafkaScene {
   readonly historyFile: string;
 }
 
-/** The whole system with Kafka, stopped in the end; tells what was found, and keeps the evidence when it was bad. */
-export async function onKafkaSystem(
-  name: string,
-  say: Say,
-  work: (scene: KafkaScene) => Promise<Worked>,
-): Promise<boolean> {
-  const dataDir = mkdtempSync(join(tmpdir(), `ballast-bench-${name}-`));
-  chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
-  const interrupted = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
-  say('starting two PostgreSQL servers, Kafka, the services and the banks …');
-  const system = await startSystem({
-    dataDir,
-    kafka: true,
-    banks: { bank_a: fast, bank_b: fast, bank_c: fast },
-    horizonMs,
-    logLevel: 'info',
-    signal: interrupted.signal,
-  });
-  const generator = openGenerator();
-  let holds = false;
-  try {
+/** The whole system with Kafka, on the Kafka route. */
+export function onKafkaSystem(name: string, say: Say, work: (scene: KafkaScene) => Promise<Worked>): Promise<boolean> {
+  const worked = async (system: System): Promise<Worked> => {
+    const dataDir = system.runFile.data_dir;
     const kafka = await startKafka({ dataDir: layoutOf(dataDir).kafkaDir, brokers: 1 }); // adopts the one that runs
-    const stopped = new Promise<never>((_, reject) =>
-      interrupted.signal.addEventListener('abort', () => reject(new Error('Stopped before it was done.'))),
-    );
-    const scene = { system, kafka, generator, historyFile: join(dataDir, 'bench.history.jsonl') };
-    await untilOnKafka(scene);
-    const { findings, checked } = await Promise.race([work(scene), stopped]);
-    holds = tell(name, findings, checked, say);
-  } finally {
-    generator.close();
-    await system.stop();
-    for (const part of holds ? [''] : ['postgres', 'kafka', 'credentials.json', 'installation.json', 'config'])
-      rmSync(join(dataDir, part), { recursive: true, force: true });
-    if (!holds) process.stderr.write(`kept for whoever looks for the reason: ${dataDir}\n`);
-  }
-  return holds;
+    const generator = openGenerator();
+    try {
+      const scene = { system, kafka, generator, historyFile: join(dataDir, 'bench.history.jsonl') };
+      await untilOnKafka(scene);
+      return await work(scene);
+    } finally {
+      generator.close();
+    }
+  };
+  const banks = { bank_a: fast, bank_b: fast, bank_c: fast };
+  return onSystemOfItsOwn(name, say, worked, { kafka: true, services: serviceNames, banks, logLevel: 'info' });
 }
 
 interface Status {
@@ -203,23 +178,6 @@ export const notApproved = ({ statuses }: RunResult): number =>
   Object.entries(statuses).reduce((sum, [status, count]) => (status === '201' ? sum : sum + count), 0);
 
 /** Every invariant over everything so far. `query`: the read model too, which has to be up. */
-export async function checkScene({ system, historyFile }: KafkaScene, query: boolean): Promise<Checked> {
-  const run = system.runFile;
-  const { logs } = layoutOf(run.data_dir);
-  const { admin_token, merchants } = readCredentials(run);
-  const faces = [serviceOf(run, 'collection').internal_url];
-  const replies = await Promise.all(faces.map((url) => fetch(`${url}/metrics`)));
-  return check({
-    orders: run.databases.orders,
-    ...(query ? { query: run.databases.query } : {}),
-    books: Object.values(run.banks).map(({ books_file }) => books_file),
-    histories: [historyFile],
-    logs: readdirSync(logs).map((file) => join(logs, file)),
-    metrics: await Promise.all(replies.map((reply) => reply.text())),
-    secrets: [
-      admin_token,
-      ...merchants.flatMap(({ api_key, terminals }) => [api_key, ...terminals.map(({ secret }) => secret)]),
-    ],
-    quiet: true,
-  });
+export function checkScene({ system, historyFile }: KafkaScene, query: boolean): Promise<Checked> {
+  return checkAll(system.runFile, historyFile, undefined, query);
 }

@@ -15,7 +15,7 @@ import {
   serviceOf,
 } from '../../scripts/system/run-file.ts';
 import { bankNames } from '../../scripts/system/service-configs.ts';
-import { type System, startSystem } from '../../scripts/system/start-system.ts';
+import { type StartOptions, type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
 import type { Operation } from '../checker/history.ts';
 import type { GeneratorTerminal, RunResult } from '../generator/plan.ts';
@@ -35,31 +35,42 @@ export interface Worked {
 }
 
 /**
- * Collection, the banks and both databases, stopped in the end; tells what was found. True: every promise is kept, every
- * invariant holds. Otherwise the logs, the books and what terminals were told stay, and it is said where.
+ * Collection, the banks and both databases, and what else is asked for; stopped in the end; tells what was found. True: every
+ * promise is kept, every invariant holds. Otherwise the logs, the books and what terminals were told stay, and it is said
+ * where.
  */
 export async function onSystemOfItsOwn(
   name: string,
   say: Say,
   work: (system: System) => Promise<Worked>,
+  options: Partial<StartOptions> = {},
 ): Promise<boolean> {
   const dataDir = mkdtempSync(join(tmpdir(), `ballast-bench-${name}-`));
   chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
-  say('starting two PostgreSQL servers, collection and the banks …');
+  const interrupted = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
+  say(
+    `starting two PostgreSQL servers, ${options.kafka === true ? 'Kafka, the services' : 'collection'} and the banks …`,
+  );
   const system = await startSystem({
     dataDir,
     services: ['bank-simulator', 'collection'],
     banks: Object.fromEntries(bankNames.map((bank) => [bank, { latency, decline_rate: 0 }])),
     horizonMs,
     logLevel: 'warn',
+    ...options,
+    signal: interrupted.signal,
   });
+  const stopped = new Promise<never>((_, reject) =>
+    interrupted.signal.addEventListener('abort', () => reject(new Error('Stopped before it was done.'))),
+  );
   let holds = false;
   try {
-    const { findings, checked } = await work(system);
+    const { findings, checked } = await Promise.race([work(system), stopped]);
     holds = tell(name, findings, checked, say);
   } finally {
     await system.stop();
-    for (const part of holds ? [''] : ['postgres', 'credentials.json', 'installation.json', 'config'])
+    for (const part of holds ? [''] : ['postgres', 'kafka', 'credentials.json', 'installation.json', 'config'])
       rmSync(join(dataDir, part), { recursive: true, force: true });
     if (!holds) process.stderr.write(`kept for whoever looks for the reason: ${dataDir}\n`);
   }
@@ -131,16 +142,21 @@ export async function untilQuiet(run: RunFile, limitMs: number): Promise<number 
   });
 }
 
-/** Every invariant over the whole run; what is still open then is a violation. `internalUrls`: whose metrics are read too. */
+/**
+ * Every invariant over the whole run; what is still open then is a violation. `internalUrls`: whose metrics are read too.
+ * `query`: the read model as well, which has to be up.
+ */
 export async function checkAll(
   run: RunFile,
   historyFile: string,
   internalUrls: readonly string[] = [serviceOf(run, 'collection').internal_url],
+  query = false,
 ): Promise<Checked> {
   const { logs } = layoutOf(run.data_dir);
   const replies = await Promise.all(internalUrls.map((url) => fetch(`${url}/metrics`)));
   return check({
     orders: run.databases.orders,
+    ...(query ? { query: run.databases.query } : {}),
     control: run.databases.control,
     books: Object.values(run.banks).map(({ books_file }) => books_file),
     histories: [historyFile],

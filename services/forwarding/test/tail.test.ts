@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { openTail, type TailEntry } from '../src/delivery/tail.ts';
-import { rfc3339 } from '../src/source/journal-row.ts';
+import { fillTail } from '../src/source/fill-tail.ts';
+import { journalColumns, rfc3339 } from '../src/source/journal-row.ts';
+import type { LogReader } from '../src/source/log-reader.ts';
 import { formatLsn, parseLsn } from '../src/source/lsn.ts';
 
 const message = { kind: 'watermark', source: 's', generation: 1, node: 'n', value: 'v' } as const;
@@ -88,6 +90,31 @@ test('the frontier is where the first entry stands that was not taken, or how fa
   tail.push(entry(20, 1, 7));
   tail.progress(30);
   expect([tail.frontier(0), tail.frontier(1), tail.frontier(2)]).toEqual([20, 20, 30]);
+});
+
+test('of a backlog two deliveries are read ahead, and more when they are taken; what is new is read as it comes', () => {
+  const tail = tailOf(20_000);
+  const feed = { cursor: tail.begin() };
+  tail.cursors.add(feed);
+  const said: string[] = [];
+  const reader = { begin: () => {}, pause: () => said.push('pause'), resume: () => said.push('resume') };
+  const intake = fillTail('collection', () => {});
+  const begin = { generation: 1, generationOf: (written: number) => written, barrierXid: 1, now: () => 10_000 };
+  intake.begin({ ...begin, tail, reader: reader as unknown as LogReader });
+  const relation = { name: 'order_event', columns: journalColumns, bytesAt: -1 };
+  const come = (committedAt: number, events: number) => {
+    intake.onMessage({ kind: 'begin', lsn: 20, committedAt, xid: 7 });
+    for (let left = events; left > 0; left--) intake.onMessage({ kind: 'insert', relation, row: Buffer.alloc(0) });
+  };
+  come(0, 2_000);
+  expect([said, intake.waits()]).toEqual([[], false]);
+  come(0, 1);
+  expect([said, intake.waits()]).toEqual([['pause'], true]);
+  feed.cursor += 1_000;
+  tail.released();
+  expect([said, intake.waits()]).toEqual([['pause', 'resume'], false]);
+  come(9_000, 1_200);
+  expect(said).toEqual(['pause', 'resume']);
 });
 
 test.each(['0/0', '0/16B3748', '16/B374D848', 'FFFFF/FFFFFFFF'])('log position %s', (text) => {
