@@ -6,6 +6,7 @@
 //
 //   goes on     the watermark before this one is of the same run and within the stretch
 //   begins      the route says that it begins here, or the watermark before this one never came: a new stretch
+//   is nothing  one of another run that says less: a delivery of a forwarder that leads no more, and came late
 //
 // A stretch proves something once it is joined: everything before it was decided before `since`, and everything decided
 // before `since` is proven by then, by whatever route. What is proven never goes back, but for a newer generation.
@@ -43,8 +44,9 @@ export function goOn(stretch: Stretch | undefined, mark: Watermark): Stretch {
   if (stretch !== undefined && generation < stretch.generation) return stretch; // by one that leads no more
   const begun = { run, generation, first: value, value, joined: false };
   if (after === null) return { ...begun, since: value };
-  if (stretch === undefined || stretch.run !== run) return { ...begun, since: null };
+  if (stretch === undefined) return { ...begun, since: null };
   if (!isNewer(mark, stretch)) return stretch;
+  if (stretch.run !== run) return { ...begun, since: null };
   if (!isWithin(stretch, after)) return { ...begun, since: null };
   const same = generation === stretch.generation;
   return {
