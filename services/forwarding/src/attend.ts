@@ -77,7 +77,14 @@ export function attend(options: AttendOptions): Attended {
     clock,
   } = options;
   const failed = Promise.withResolvers<never>();
-  const takeBeat = openHeartbeat({ client, node: source.name, slot: source.slot, publication: source.publication });
+  const { state } = publication;
+  const takeBeat = openHeartbeat({
+    client,
+    node: source.name,
+    slot: source.slot,
+    publication: source.publication,
+    state,
+  });
   const checkpoints: Checkpoint[] = [];
   let unproven: Checkpoint | undefined;
   let last: LastBeat | undefined;
@@ -99,7 +106,7 @@ export function attend(options: AttendOptions): Attended {
     if (now.history.system !== system.system || timeline !== system.timeline)
       throw new Error('another server answers for this source');
     if (generation !== start.generation) throw new Error(`the generation was raised to ${generation}`);
-    if (now.publication.state !== publication.state) throw publicationChanged(now.publication);
+    if (now.publication.state !== state) throw publicationChanged(now.publication);
     const written = now.watermark === null ? null : rfc3339(now.watermark.value);
     last = { beat: now, at: new Date(), watermark: written ?? last?.watermark ?? null };
     if (written !== null) tail.wroteWatermark(written, now.checkpoint.at);

@@ -23,7 +23,7 @@ export interface Beat {
   readonly history: History;
   readonly slot: Slot | null;
   readonly publication: Publication;
-  /** Null: a prepared transaction keeps watermarks from being written. */
+  /** Null: a prepared transaction keeps watermarks from being written, or the publication is another than was known. */
   readonly watermark: { readonly mark: Mark['watermark']; readonly value: string } | null;
   readonly unguarded: string | null;
   /** Source's clock minus ours, ms. */
@@ -35,6 +35,8 @@ export interface HeartbeatOptions {
   readonly node: string;
   readonly slot: string;
   readonly publication: string;
+  /** Of the publication, as it was found right. */
+  readonly state: string;
 }
 
 /** An hour's worth: whoever looks at the table sees the last hour. */
@@ -42,13 +44,13 @@ const KEEP_WATERMARKS = 3_600;
 const PRUNE_EVERY_BEATS = 60;
 
 /** One beat at a time; rejects when the source is away. */
-export function openHeartbeat({ client, node, slot, publication }: HeartbeatOptions): () => Promise<Beat> {
+export function openHeartbeat({ client, node, slot, publication, state }: HeartbeatOptions): () => Promise<Beat> {
   let beats = 0;
   return async () => {
     // First: what is written to another history than the one that was judged would hide that it is another.
     const history = await readHistory(client);
     const value = await readWatermarkValue(client);
-    const mark = value === undefined ? undefined : await insertWatermark(client, node, value);
+    const mark = value === undefined ? null : await insertWatermark(client, { node, value, publication, state });
     if (beats++ % PRUNE_EVERY_BEATS === 0) await pruneWatermarks(client, KEEP_WATERMARKS);
     const sent = Date.now();
     const { text, at } = await readSnapshot(client);
@@ -59,7 +61,7 @@ export function openHeartbeat({ client, node, slot, publication }: HeartbeatOpti
       history,
       slot: await readSlot(client, slot),
       publication: await readPublication(client, publication),
-      watermark: value === undefined || mark === undefined ? null : { mark, value },
+      watermark: value === undefined || mark === null ? null : { mark, value },
       unguarded: await findUnguarded(client, slot),
       clockOffset,
     };

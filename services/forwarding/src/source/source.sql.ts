@@ -12,13 +12,15 @@ export interface Publication {
 
 export async function readPublication(client: pg.ClientBase, publication: string): Promise<Publication> {
   const { rows } = await client.query<{ state: string }>(
-    `select concat_ws(' ', p.oid, p.xmin, (select string_agg(concat(r.oid, '/', r.xmin), ' ' order by r.oid)
-       from pg_publication_rel r where r.prpubid = p.oid)) as state
-     from pg_publication p where p.pubname = $1`,
+    `select ${publicationState} as state from pg_publication p where p.pubname = $1`,
     [publication],
   );
   return { wrong: await findMisconfiguration(client, publication), state: rows[0]?.state ?? 'none' };
 }
+
+/** Of `p`, in pg_publication. */
+const publicationState = `concat_ws(' ', p.oid, p.xmin, (select string_agg(concat(r.oid, '/', r.xmin), ' ' order by r.oid)
+       from pg_publication_rel r where r.prpubid = p.oid))`;
 
 async function findMisconfiguration(client: pg.ClientBase, publication: string): Promise<string | null> {
   const { rows: settings } = await client.query<{ wal_level: string; track: string; sees_all: boolean }>(
@@ -128,10 +130,19 @@ export async function readWatermarkValue(client: pg.ClientBase): Promise<string 
   return rows[0]?.prepared === false ? rows[0].value : undefined;
 }
 
-export async function insertWatermark(client: pg.ClientBase, node: string, value: string): Promise<Mark['watermark']> {
+/**
+ * Null: the publication is not as it was known, and the log may leave out what the row would vouch for. In one statement: a
+ * change that it does not see yet is of a transaction that still ran when the value was read, so the value is older.
+ */
+export async function insertWatermark(
+  client: pg.ClientBase,
+  { node, value, publication, state }: { node: string; value: string; publication: string; state: string },
+): Promise<Mark['watermark']> {
   const { rows } = await client.query<{ id: string; written_at: string }>(
-    'insert into journal_watermark (node, value) values ($1, $2) returning id::text, written_at::text',
-    [node, value],
+    `insert into journal_watermark (node, value)
+     select $1, $2 from pg_publication p where p.pubname = $3 and ${publicationState} = $4
+     returning id::text, written_at::text`,
+    [node, value, publication, state],
   );
   return rows[0] ?? null;
 }

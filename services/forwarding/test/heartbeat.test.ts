@@ -1,0 +1,42 @@
+// Watermarks are written by forwarding, and must not vouch for what the log leaves out.
+import pg from 'pg';
+import { expect, test } from 'vitest';
+import { openHeartbeat } from '../src/source/heartbeat.ts';
+import { readPublication } from '../src/source/source.sql.ts';
+import { startSource } from './support/source.ts';
+import { started } from './support/started.ts';
+
+async function openScene(label: string) {
+  const source = await started(startSource(label));
+  const client = new pg.Client({ connectionString: source.url, options: '-c TimeZone=UTC -c DateStyle=ISO' });
+  await client.connect();
+  await started(Promise.resolve({ close: () => client.end() }));
+  const publication = 'ballast_journal';
+  const { state } = await readPublication(client, publication);
+  const beat = openHeartbeat({ client, node: 'collection', slot: source.slot, publication, state });
+  const written = async () => {
+    const { rows } = await client.query('select count(*)::int as count from journal_watermark');
+    return rows[0].count as number;
+  };
+  return { source, state, beat, written };
+}
+
+test('a publication that was changed since it was looked at gets no watermark, also when it is right again', async () => {
+  const { source, state, beat, written } = await openScene('left_out');
+  expect((await beat()).watermark).not.toBeNull();
+  await source.query('alter publication ballast_journal drop table order_event');
+  await source.write(20); // the log leaves it out
+  await source.query('alter publication ballast_journal add table order_event');
+  const { watermark, publication } = await beat();
+  expect([watermark, await written()]).toEqual([null, 1]);
+  expect(publication.wrong).toBeNull();
+  expect(publication.state).not.toBe(state);
+});
+
+test('one that is dropped gets none either', async () => {
+  const { source, beat, written } = await openScene('dropped_publication');
+  await source.query('drop publication ballast_journal');
+  const { watermark, publication } = await beat();
+  expect([watermark, await written()]).toEqual([null, 0]);
+  expect(publication.wrong).toContain('there is no publication');
+});
