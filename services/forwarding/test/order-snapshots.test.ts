@@ -148,3 +148,19 @@ test('an order that went with its journal leaves its gap open, and others go on'
   expect(await effects(subscriber, here)).toEqual([2]);
   expect(await effects(subscriber, gone)).toEqual([]);
 }, 60_000);
+
+test('a source that does not say what a snapshot is: its gaps stay open, and others go on', async () => {
+  const source = await startShop('no_view');
+  await source.query('drop view order_snapshot');
+  const subscriber = await started(startSubscriber('query'));
+  const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await forwarder.live();
+  const [lacking = '', whole = ''] = await sell(source, today, 2);
+  await untilEqual(source, subscriber);
+  await subscriber.knex.raw('truncate effect, consumer_position');
+  await lose(source, 'order_id = $1', [lacking]);
+  await change(source, [lacking, whole]);
+  const took = async () => (await effects(subscriber, whole)).includes(2);
+  await waitFor('the other to go on', took, LIMIT_MS);
+  expect(await effects(subscriber, lacking)).toEqual([]);
+}, 90_000);

@@ -4,6 +4,7 @@ import type { Gap } from '@ballast/contracts';
 import type { OutgoingEvent } from '@ballast/events/kafka';
 import pg from 'pg';
 import { disconnect } from '../source/connect.ts';
+import { isLettingGo } from '../source/expired-days.sql.ts';
 import type { GenerationOf } from '../source/generations.ts';
 import type { WatermarkRow } from '../source/journal-row.ts';
 import { journalColumns, journalRowReader, rfc3339 } from '../source/journal-row.ts';
@@ -15,7 +16,7 @@ import {
   readPredecessors,
   readSnapshot,
   readStretches,
-  readWatermarks,
+  readWatermark,
   readWholeStretches,
   type Stretch,
   summarizeXids,
@@ -117,7 +118,7 @@ export function openJournal(options: JournalOptions): Journal {
 
   async function refill(since: Snapshot, ascending: boolean): Promise<Refill> {
     return withClient(async (client) => {
-      const watermarks = await readWatermarks(client);
+      const watermark = await readWatermark(client, source);
       const { text, at } = await readSnapshot(client);
       const until = parseSnapshot(text);
       if (performance.now() - summarizedAt > SUMMARIZE_EVERY_MS) {
@@ -127,6 +128,10 @@ export function openJournal(options: JournalOptions): Journal {
       const whole = since.text === SEES_NOTHING.text;
       const stretches = whole ? await readWholeStretches(client) : await readStretches(client, since.xmin);
       const days = await snapshots.days(client, since);
+      // Looked at after the partitions: what was not among them is gone, or is still on its way. Whoever wants less than
+      // everything has what is in such a day: it is let go when nobody lacks anything of it.
+      if (whole && (await isLettingGo(client)))
+        throw new Error('the source is letting a day go: the whole journal is read when that is over');
       const ofOrders = blocksOf(days);
       return {
         until,
@@ -137,13 +142,10 @@ export function openJournal(options: JournalOptions): Journal {
             yield { events, blocksLeft: blocksLeft + ofOrders };
           yield* snapshots.pieces(days, since);
         },
-        watermarks: watermarks.map(({ node, value }) => ({
-          kind: 'watermark' as const,
-          source,
-          generation,
-          node,
-          value: rfc3339(value),
-        })),
+        watermarks:
+          watermark === undefined
+            ? []
+            : [{ kind: 'watermark', source, generation, node: source, value: rfc3339(watermark) }],
       };
     });
   }

@@ -20,6 +20,8 @@ export interface OrderKey {
   readonly order_id: string;
 }
 
+const SAYS_WHAT = `to_regclass('order_snapshot') is not null`;
+
 /** The partitions of orders, the oldest first, and whether the journal has one of the same bounds. None: no source of orders. */
 export async function readOrderDays(client: pg.ClientBase): Promise<OrderDay[]> {
   const { rows } = await client.query<{ partition: string; bounds: string; blocks: string; has_journal: boolean }>(
@@ -30,7 +32,7 @@ export async function readOrderDays(client: pg.ClientBase): Promise<OrderDay[]> 
      )
      select o.oid::regclass::text as partition, o.bounds, pg_relation_size(o.oid) / current_setting('block_size')::int as blocks,
        exists (select from part e where e.parent = to_regclass('order_event') and e.bounds = o.bounds) as has_journal
-     from part o where o.parent = to_regclass('orders') order by o.bounds`,
+     from part o where o.parent = to_regclass('orders') and ${SAYS_WHAT} order by o.bounds`,
   );
   return rows.flatMap(({ partition, bounds, blocks, has_journal: hasJournal }) => {
     const [, fromId, toId] = /FROM \('(.+)'\) TO \('(.+)'\)/.exec(bounds) ?? [];
@@ -76,11 +78,16 @@ export async function readIncomplete(
   return rows;
 }
 
-/** As rows of the journal. Index: the primary keys; the bounds on order_id prune the partitions. */
+/**
+ * As rows of the journal; none where the source does not say what a snapshot is. Index: the primary keys; the bounds on
+ * order_id prune the partitions.
+ */
 export async function readSnapshots(
   client: pg.ClientBase,
   orders: readonly OrderKey[],
 ): Promise<readonly (readonly (string | null)[])[]> {
+  const { rows: said } = await client.query<{ said: boolean }>(`select ${SAYS_WHAT} as said`);
+  if (said[0]?.said !== true) return [];
   const ids = orders.map((order) => order.order_id).sort();
   const { rows } = await client.query<(string | null)[]>({
     text: `select ${journalColumns.map((name) => `s.${name}`).join(', ')}

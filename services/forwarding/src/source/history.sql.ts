@@ -1,6 +1,7 @@
 // Every statement about which history the source is in. On plain `pg` connections.
 import type pg from 'pg';
 import { parseSnapshot } from '../delivery/snapshot.ts';
+import { isLetGo } from './expired-days.sql.ts';
 import type { Raise } from './generations.ts';
 import type { History, Mark } from './history.ts';
 import { parseLsn } from './lsn.ts';
@@ -26,12 +27,16 @@ export async function readRaises(client: pg.ClientBase): Promise<Raise[]> {
   return rows.map(({ generation, since }) => ({ generation, since: parseSnapshot(since) }));
 }
 
-/** Index: the primary keys. */
+/**
+ * What the source itself lets go is not missed: watermarks before the oldest that it keeps (another forwarder writes there too,
+ * and whoever writes prunes), and events of a day that was let go. Index: the primary keys.
+ */
 export async function hasMark(client: pg.ClientBase, { watermark, event }: Mark): Promise<boolean> {
-  const { rows } = await client.query<{ found: boolean }>(
-    `select ($1::bigint is null or exists (select from journal_watermark where id = $1 and written_at = $2))
-       and ($3::uuid is null or exists (select from order_event
-         where merchant_id = $3 and order_id = $4 and version = $5 and occurred_at = $6)) as found`,
+  const { rows } = await client.query<{ watermark: boolean; event: boolean }>(
+    `select ($1::bigint is null or exists (select from journal_watermark where id = $1 and written_at = $2)
+         or coalesce($1 < (select min(id) from journal_watermark), false)) as watermark,
+       ($3::uuid is null or exists (select from order_event
+         where merchant_id = $3 and order_id = $4 and version = $5 and occurred_at = $6)) as event`,
     [
       watermark?.id ?? null,
       watermark?.written_at ?? null,
@@ -41,7 +46,9 @@ export async function hasMark(client: pg.ClientBase, { watermark, event }: Mark)
       event?.occurred_at ?? null,
     ],
   );
-  return rows[0]?.found === true;
+  const found = rows[0];
+  if (found?.watermark !== true) return false;
+  return found.event || (event !== null && (await isLetGo(client, event.order_id)));
 }
 
 /** Before anything is written to a database whose history was replaced: its newest watermark is of the old history. */
