@@ -194,7 +194,7 @@ function play(steps: readonly Step[]): string {
         break;
       case 'deliver late': {
         // A forwarder that froze has one delivery under way; here it came before, too.
-        const sent = late ? undefined : direct.at(-one.back);
+        const sent: Sent | undefined = late ? undefined : direct.at(-one.back);
         if (sent !== undefined) reader.take('direct', 0, 1, sent);
         late ||= sent !== undefined;
         break;

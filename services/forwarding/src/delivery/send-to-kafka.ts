@@ -37,6 +37,8 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
   let publisher: Publisher | undefined;
   let place = acknowledged;
   let closed = false;
+  /** Of whoever waits for a publisher to be opened. */
+  let leave: (why: Error) => void = () => undefined;
 
   async function open(): Promise<Publisher> {
     await ensureTopics(connection, logger);
@@ -49,12 +51,16 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
     return openPublisher({ connection, logger, giveUpAfterMs: GIVE_UP_AFTER_MS });
   }
 
-  /** Opening takes seconds where a broker is slow, and this may be closed meanwhile: nobody would close that publisher. */
-  async function openUnlessClosed(): Promise<Publisher> {
-    const opened = await open();
-    if (!closed) return opened;
-    opened.close();
-    throw new Error('closed while it was being opened');
+  /**
+   * Opening takes as long as a broker that hangs likes, and the end of a lead waits for nobody: with the slot it would hold up
+   * every subscriber. A publisher that comes later is closed: nobody else would.
+   */
+  function openUnlessClosed(): Promise<Publisher> {
+    const waited = Promise.withResolvers<Publisher>();
+    leave = waited.reject;
+    if (closed) leave(new Error('closed'));
+    else open().then((opened) => (closed ? opened.close() : waited.resolve(opened)), waited.reject);
+    return waited.promise;
   }
 
   async function publish(messages: readonly OutgoingMessage[]): Promise<void> {
@@ -94,6 +100,7 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
     published,
     close: async () => {
       closed = true;
+      leave(new Error('closed while it was being opened'));
       publisher?.close();
     },
   };
