@@ -9,6 +9,7 @@ import type { Relation } from '../src/source/pgoutput.ts';
 const XIDS = 2 ** 32;
 const STARTED = 3 * XIDS + 5;
 const journal: Relation = { name: 'order_event', columns: journalColumns, bytesAt: -1 };
+const watermarks: Relation = { name: 'journal_watermark', columns: ['node', 'value'], bytesAt: -1 };
 
 /** Of a lead that began at the transaction `barrierXid`. */
 function openScene(barrierXid: number) {
@@ -54,4 +55,14 @@ test('a lead that lasts for more transactions than half of a counter holds names
   const xids = Array.from({ length: 40 }, (_, step) => STARTED + step * (XIDS / 4) - (step % 3) * 1_000);
   for (const xid of xids) transaction(xid, journal, rowOf([]));
   expect(entries().map(({ xid }) => xid)).toEqual(xids);
+});
+
+test("watermarks of other nodes are none of this source's", () => {
+  const { transaction, entries } = openScene(STARTED);
+  for (const node of ['collection', 'another', 'collection'])
+    transaction(STARTED, watermarks, rowOf([node, '2026-11-24 20:00:00+00']));
+  expect(entries().map(({ lsn, message }) => [lsn, message.kind === 'watermark' && message.node])).toEqual([
+    [1, 'collection'],
+    [3, 'collection'],
+  ]);
 });

@@ -1,6 +1,7 @@
 // Watermarks are written by forwarding, and must not vouch for what the log leaves out.
 import pg from 'pg';
 import { expect, test } from 'vitest';
+import { readWatermark } from '../src/delivery/journal.sql.ts';
 import { openHeartbeat } from '../src/source/heartbeat.ts';
 import { readPublication } from '../src/source/source.sql.ts';
 import { startSource } from './support/source.ts';
@@ -18,7 +19,7 @@ async function openScene(label: string) {
     const { rows } = await client.query('select count(*)::int as count from journal_watermark');
     return rows[0].count as number;
   };
-  return { source, state, beat, written };
+  return { source, client, state, beat, written };
 }
 
 test('a publication that was changed since it was looked at gets no watermark, also when it is right again', async () => {
@@ -39,4 +40,12 @@ test('one that is dropped gets none either', async () => {
   const { watermark, publication } = await beat();
   expect([watermark, await written()]).toEqual([null, 0]);
   expect(publication.wrong).toContain('there is no publication');
+});
+
+test("the newest of its own node is read from the table, whatever others' stand there", async () => {
+  const { source, client, beat } = await openScene('nodes');
+  const value = (await beat()).watermark?.value;
+  await source.query(`insert into journal_watermark (node, value) values ('another', now() + interval '1 year')`);
+  expect(await readWatermark(client, 'collection')).toBe(value);
+  expect(await readWatermark(client, 'a third')).toBeUndefined();
 });

@@ -65,3 +65,17 @@ test('a watermark is delivered after the refill of a subscriber that was away, n
   );
   expect(first.events).toBe(2_000);
 });
+
+test('a row that another forwarder wrote stops nothing: what comes behind it is proven all the same', async () => {
+  const { source, subscriber } = await flowing('two_nodes');
+  await waitFor('something to be proven', () => subscriber.watermarks.length > 0);
+  await source.query(`insert into journal_watermark (node, value) values ('another', clock_timestamp())`);
+  const { rows } = await source.query('select clock_timestamp() as written');
+  await waitFor(
+    'a later time to be proven',
+    () => subscriber.watermarks.some((mark) => new Date(mark.value) > rows[0].written),
+    30_000,
+  );
+  const nodes = await subscriber.knex.raw('select distinct node from consumer_stream');
+  expect(nodes.rows).toEqual([{ node: 'collection' }]);
+}, 60_000);

@@ -27,14 +27,15 @@ async function read(client: pg.ClientBase, text: string, values: unknown[]): Pro
 
 const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => value };
 
-/** Read before the snapshot: whatever stands before these watermarks is visible in it. The newest of each node. */
-export async function readWatermarks(client: pg.ClientBase): Promise<{ node: string; value: string }[]> {
-  const rows = await read(
-    client,
-    'select distinct on (node) node, value from journal_watermark order by node, id desc',
-    [],
-  );
-  return rows.map(([node, value]) => ({ node: node ?? '', value: value ?? '' }));
+/**
+ * Read before the snapshot: whatever stands before this watermark is visible in it. The node's newest; undefined: it has none.
+ * What other forwarders wrote is true of other routes. Index: the primary key.
+ */
+export async function readWatermark(client: pg.ClientBase, node: string): Promise<string | undefined> {
+  const rows = await read(client, 'select value from journal_watermark where node = $1 order by id desc limit 1', [
+    node,
+  ]);
+  return rows[0]?.[0] ?? undefined;
 }
 
 export async function readSnapshot(client: pg.ClientBase): Promise<{ text: string; at: number }> {

@@ -66,7 +66,9 @@ export function fillTail(source: string, onEvent: () => void): Intake {
       if (!(isBacklog() && tail?.passOver({ lsn, index }, xid))) push(last);
     } else if (relation.name === WATERMARKS) {
       const message = watermark(relation, readRow(relation, row));
-      push({ lsn, index, xid: 0, committedAt, receivedAt, bytes: WATERMARK_BYTES, message });
+      // What another forwarder wrote is true of its routes, and would be a hole in the row of ours.
+      if (message.node === source)
+        push({ lsn, index, xid: 0, committedAt, receivedAt, bytes: WATERMARK_BYTES, message });
     } else if (relation.name === RAISES) {
       refuseRaise(Number(readRow(relation, row)[relation.columns.indexOf('generation')]));
     }
