@@ -70,3 +70,12 @@ test('a new generation begins after the time of the backup, or with everything',
   const shown = await ballast(['source', 'show']);
   expect(shown.text).toMatch(/generation 3[\s\S]*in doubt[\s\S]*disk lost/);
 });
+
+test('where a dump was restored into another cluster, nothing of the old one counts: the whole journal belongs to it', async () => {
+  const knex = openDatabase({ url: orders.url, applicationName: 'test', poolMax: 1 });
+  await knex.raw('update journal_watermark set system = system + 1');
+  await knex.destroy();
+  const restored = ['source', 'new-generation', '--reason', 'moved', '--restored-to', '2026-11-24T20:30:00Z'];
+  expect((await ballast(restored)).text).toContain('the whole journal');
+  expect((await raises()).at(-1)).toBe('4 1:1: moved ann');
+});

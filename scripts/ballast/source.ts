@@ -47,7 +47,8 @@ async function raise(client: pg.Client, restoredTo: string | undefined, reason: 
        g.generation + 1 as next, to_char(w.written_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as known
      from source_generation g
      left join lateral (
-       select snapshot, written_at from journal_watermark where written_at <= $1::timestamptz order by id desc limit 1
+       select snapshot, written_at from journal_watermark
+       where written_at <= $1::timestamptz and system = this_system() order by id desc limit 1
      ) w on true`,
     [restoredTo ?? null, reason, by],
   );

@@ -200,13 +200,20 @@ returns boolean language sql as $$
   select generation, since, reason, raised_by from raised returning true
 $$;
 
+-- This cluster. A dump takes rows to another one, where transaction ids mean nothing of what they meant here.
+create function this_system() returns bigint language sql stable as $$
+  select system_identifier from pg_control_system()
+$$;
+
 -- One row a second, also when idle; everything decided before `value` stands before the row in commit order. Pruned. What
--- `snapshot` sees was committed before it: a restored database tells by its newest row how far its history is an old one.
+-- `snapshot` sees was committed before it: a restored database tells by its newest row how far its history is an old one,
+-- if it is the same cluster's.
 create table journal_watermark (
   id bigint generated always as identity primary key,
   node text not null,
   value timestamptz not null,
   snapshot pg_snapshot not null default pg_current_snapshot(),
+  system bigint not null default this_system(),
   written_at timestamptz not null default clock_timestamp()
 );
 

@@ -7,11 +7,6 @@ create function whole_xid(x xid) returns bigint language sql stable as $$
     - ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint - x::text::bigint) & 4294967295)
 $$;
 
--- This cluster. A dump takes rows to another one, where transaction ids mean nothing of what they meant here.
-create function this_system() returns bigint language sql stable as $$
-  select system_identifier from pg_control_system()
-$$;
-
 -- How far each reader of the journal is: written by whoever forwards it (services/forwarding), so that nothing here asks a
 -- reader anything. One row for each subscriber of each replication slot; none goes by itself: a reader that is heard of no
 -- more holds what it has not read until a person retires it.

@@ -93,6 +93,16 @@ test('found to be replaced: whoever takes over next believes as little of the ol
   expect(believed(second)).toEqual([[common, false]]);
 });
 
+test('a watermark that a dump brought from another cluster says nothing of what is common', async () => {
+  const { source, take, goOn, writeWatermark } = await openScene('dumped');
+  await writeWatermark();
+  await source.query('update journal_watermark set system = system + 1');
+  await goOn(await take(['query']), MISSING);
+  const replaced = await take(['query']);
+  expect([replaced.generation, replaced.mark]).toEqual([2, { watermark: null, event: null }]);
+  expect(believed(replaced)).toEqual([['1:1:', false]]);
+});
+
 test('raised by somebody else: the same', async () => {
   const { source, take, goOn, writeWatermark } = await openScene('declared');
   const common = await writeWatermark();

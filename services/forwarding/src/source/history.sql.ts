@@ -51,10 +51,14 @@ export async function hasMark(client: pg.ClientBase, { watermark, event }: Mark)
   return found.event || (event !== null && (await isLetGo(client, event.order_id)));
 }
 
-/** Before anything is written to a database whose history was replaced: its newest watermark is of the old history. */
+/**
+ * Before anything is written to a database whose history was replaced: its newest watermark is of the old history. One that
+ * a dump brought along says nothing of this cluster's transactions, nor do those before it. Index: the primary key.
+ */
 export async function readNewestMark(client: pg.ClientBase): Promise<{ mark: Mark; snapshot: string } | undefined> {
   const { rows } = await client.query<{ id: string; written_at: string; snapshot: string }>(
-    `select id::text, written_at::text, snapshot::text from journal_watermark order by id desc limit 1`,
+    `select id::text, written_at::text, snapshot::text from journal_watermark where system = this_system()
+     order by id desc limit 1`,
   );
   const row = rows[0];
   return row === undefined
