@@ -20,7 +20,7 @@ test('a world in which everything is right passes, and every invariant had somet
   const { results, skipped } = await check(world.input());
   expect(results.flatMap(({ id, violations }) => violations.map((text) => `${id} ${text}`))).toEqual([]);
   expect(results.every(({ evaluated }) => evaluated > 0)).toBe(true);
-  expect(skipped).toEqual([]);
+  expect(skipped.map(({ id }) => id)).toEqual(['I-33']); // the audit's: audit.test.ts has a world for it
 });
 
 test('an empty database is vacuous, not right', async () => {
