@@ -1,4 +1,4 @@
-// Every statement on forwarding's own database.
+// Every statement on forwarding's own database. Deliveries go on without it, and nobody waits for a machine that is gone.
 import type { TopicPlace } from '@ballast/events/kafka';
 import type { Knex } from 'knex';
 import type { Mark, Remembered } from '../source/history.ts';
@@ -31,9 +31,16 @@ export interface RememberedSource extends Omit<Remembered, 'xmax'> {
   readonly publication: string;
 }
 
+/** The server's own limit of 5 s comes first; beyond it the server is not there any more, and the connection is given up. */
+const SILENT_MS = 6_000;
+
+async function raw<T>(knex: Knex, text: string, values: readonly Knex.RawBinding[]): Promise<T> {
+  return knex.raw(text, values).timeout(SILENT_MS);
+}
+
 /** Null: nobody has led this source. */
 export async function readLead(knex: Knex, source: string): Promise<RememberedSource | null> {
-  const { rows } = await knex.raw<{
+  const { rows } = await raw<{
     rows: {
       system: string;
       timeline: number;
@@ -44,6 +51,7 @@ export async function readLead(knex: Knex, source: string): Promise<RememberedSo
       guarded: boolean;
     }[];
   }>(
+    knex,
     `select system_identifier as system, timeline, generation, publication_state as publication, mark,
        reached::text, guarded
      from source_lead where source = ?`,
@@ -66,7 +74,8 @@ export async function takeLead(
   known: RememberedSource,
   doubted: readonly { readonly subscriber: string; readonly snapshot: string }[],
 ): Promise<bigint> {
-  const { rows } = await knex.raw<{ rows: { epoch: bigint }[] }>(
+  const { rows } = await raw<{ rows: { epoch: bigint }[] }>(
+    knex,
     `with lead as (
        insert into source_lead as l (source, epoch, instance, system_identifier, timeline, generation,
          publication_state, mark, reached, guarded)
@@ -106,11 +115,12 @@ export async function takeLead(
  * one that is configured no more may be again.
  */
 export async function readFeeds(knex: Knex, source: string, subscribers: readonly string[]): Promise<StoredFeed[]> {
-  await knex.raw(
+  await raw(
+    knex,
     'insert into subscriber_feed (source, subscriber) select ?, unnest(?::text[]) on conflict do nothing',
     [source, [...subscribers]],
   );
-  const { rows } = await knex.raw<{
+  const { rows } = await raw<{
     rows: {
       subscriber: string;
       wanted: Wanted;
@@ -127,6 +137,7 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
       rebuilds_begun: number;
     }[];
   }>(
+    knex,
     `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
        run, watermark, published, rebuilds_asked, rebuilds_begun
      from subscriber_feed where source = ?`,
@@ -172,7 +183,8 @@ export async function storeProgress(
   { reached, mark, guarded }: Reach,
   feeds: readonly FeedProgress[],
 ): Promise<Wish[]> {
-  const { rows } = await knex.raw<{ rows: { subscriber: string; wanted: Wanted; rebuilds_asked: number }[] }>(
+  const { rows } = await raw<{ rows: { subscriber: string; wanted: Wanted; rebuilds_asked: number }[] }>(
+    knex,
     `with lead as (
        update source_lead set reached = ?, mark = ?, guarded = ?
        where source = ? and epoch = ? returning source
@@ -211,7 +223,8 @@ export async function storeProgress(
 
 /** For all sources; any instance may write it, the one that leads follows. False: no such subscriber. */
 export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted): Promise<boolean> {
-  const { rows } = await knex.raw<{ rows: unknown[] }>(
+  const { rows } = await raw<{ rows: unknown[] }>(
+    knex,
     'update subscriber_feed set wanted = ? where subscriber = ? returning 1',
     [wanted, subscriber],
   );
@@ -219,7 +232,8 @@ export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted
 }
 
 export async function askForRebuild(knex: Knex, subscriber: string): Promise<boolean> {
-  const { rows } = await knex.raw<{ rows: unknown[] }>(
+  const { rows } = await raw<{ rows: unknown[] }>(
+    knex,
     'update subscriber_feed set rebuilds_asked = rebuilds_asked + 1 where subscriber = ? returning 1',
     [subscriber],
   );
