@@ -104,6 +104,9 @@ export type OrderEvent = z.infer<typeof orderEventSchema>;
 /** Always six digits and Z: such texts compare as the times do. */
 const markSchema = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
 
+/** Each is an incident. Beyond these a forwarder puts the oldest together, at the earliest of their times. */
+export const MOST_REPLACED = 20;
+
 /**
  * A claim about one route, true for whoever has everything that came on it since its beginning, and had everything older
  * when it began: everything decided before `value` on this node stands before this message.
@@ -128,10 +131,19 @@ export const watermarkSchema = z
         'Everything that came before the watermark `after` was decided before this time; null: not known. Who ' +
         'joins at that watermark misses nothing, if it has everything decided before this time from elsewhere.',
     }),
+    replaced: z
+      .array(z.object({ generation: z.int().min(2), from: markSchema }))
+      .max(MOST_REPLACED)
+      .meta({
+        description:
+          'Generations that took over from a history of which something may be lost, the newest first: what an older ' +
+          'generation issued at `from` or later may never have happened, though nothing comes that replaces it.',
+      }),
   })
   .meta({ id: 'Watermark' });
 
 export type Watermark = z.infer<typeof watermarkSchema>;
+export type Replaced = Watermark['replaced'][number];
 
 /** Nothing was decided before it: a route whose beginning has this value has everything. */
 export const BEFORE_EVERYTHING = '1970-01-01T00:00:00.000000Z';

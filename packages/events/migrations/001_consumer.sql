@@ -9,14 +9,19 @@ create table consumer_position (
   -- The last event applied. Version 0: none yet, because the first one that came was not the first.
   generation integer not null,
   version integer not null check (version >= 0),
+  -- When it was decided, by the source's clock; null: none yet.
+  occurred_at timestamptz,
   -- Why nothing further is applied for this order: an event is missing, or one could not be applied. Null: it flows.
   waits_for text check (waits_for in ('gap', 'parked')),
-  -- The furthest event known while it waited, held or not: it waits until it has reached this one.
+  -- The furthest event known while it waited, held or not: it waits until it has reached this one. Version 0 of a newer
+  -- generation: what was applied last may never have happened, and anything of that generation will do.
   seen_generation integer not null default 0,
   seen_version integer not null default 0,
   primary key (order_id, source)
 ) with (fillfactor = 80); -- room for the next version on the same page
 create index consumer_position_waiting on consumer_position (order_id) where waits_for is not null;
+-- For what a lost history may have issued: the newest positions of older generations. BRIN, so that updates stay on their page.
+create index consumer_position_age on consumer_position using brin (occurred_at, generation) with (autosummarize = on);
 
 -- Events that came before an earlier one of their order, or whose order is parked. Bounded in number by the consumer.
 create table consumer_held (
@@ -69,4 +74,13 @@ create table consumer_stream (
   since timestamptz,
   joined boolean not null,
   primary key (source, node, route, partition)
+);
+
+-- What the watermarks proven here have said of lost histories: what a generation before `generation` issued at
+-- `replaced_from` or later may never have happened. One row an incident.
+create table consumer_replaced (
+  source text not null,
+  generation integer not null,
+  replaced_from timestamptz not null,
+  primary key (source, generation)
 );

@@ -93,7 +93,8 @@ export function asyncApi(version: string): object {
             type: 'object',
             properties: Object.fromEntries(
               Object.entries(
-                watermarkSchema.pick({ node: true, value: true, run: true, after: true, since: true }).shape,
+                watermarkSchema.pick({ node: true, value: true, run: true, after: true, since: true, replaced: true })
+                  .shape,
               ).map(([name, field]) => [name, payloadField(field)]),
             ),
           },

@@ -41,6 +41,7 @@ test('the headers it names are those that are written', () => {
     run: 'run',
     after: null,
     since: null,
+    replaced: [] as { generation: number; from: string }[],
   } as const;
   expect(named('watermark')).toEqual(written(watermarkRecord(mark).headers));
 });

@@ -71,7 +71,17 @@ async function waitingForLocks(): Promise<number> {
 const run = '0199a000-0000-7000-8000-000000000001';
 
 function watermark(value: string, after: string | null = BEFORE_EVERYTHING, generation = 1): Watermark {
-  return { kind: 'watermark', source: 'collection', generation, node: 'main', value, run, after, since: null };
+  return {
+    kind: 'watermark',
+    source: 'collection',
+    generation,
+    node: 'main',
+    value,
+    run,
+    after,
+    since: null,
+    replaced: [],
+  };
 }
 
 const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;

@@ -85,6 +85,7 @@ describeKafka('the Kafka port', () => {
         run,
         after: null,
         since: null,
+        replaced: [],
       },
       ...Array.from({ length: 200 }, (_, index) => event(1_000 + index, 2)),
     ]);
@@ -99,6 +100,7 @@ describeKafka('the Kafka port', () => {
         run,
         after: null,
         since: null,
+        replaced: [],
       });
       const after = here.slice(mark + 1).filter(({ key }) => key !== null && key >= orderId(1_000));
       expect(after.every(({ headers }) => headers['ce_sequence'] === '2')).toBe(true);

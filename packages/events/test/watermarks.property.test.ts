@@ -88,7 +88,7 @@ class Reader {
     const known = this.streams.find((one) => one.route === route && one.partition === partition);
     const moved = { route, partition, partitions, stretch: goOn(known?.stretch, sent.mark) };
     const others = this.streams.filter((one) => one !== known);
-    ({ proven: this.proven, streams: this.streams } = prove(this.proven, [...others, moved]));
+    ({ proven: this.proven, streams: this.streams } = prove(this.proven, [...others, moved], []));
   }
 
   copy(): Reader {
@@ -111,7 +111,17 @@ function timeOf(entry: Logged): number {
 }
 
 function markOf(run: number, value: string, after: string | null, since: string | null): Watermark {
-  return { kind: 'watermark', source: 's', generation: 1, node: 'n', value, run: String(run), after, since };
+  return {
+    kind: 'watermark',
+    source: 's',
+    generation: 1,
+    node: 'n',
+    value,
+    run: String(run),
+    after,
+    since,
+    replaced: [],
+  };
 }
 
 const step = fc.oneof(

@@ -187,19 +187,12 @@ insert into source_generation (generation) values (1);
 create table generation_raised (
   generation integer primary key check (generation >= 2),
   since pg_snapshot not null,
+  -- What was decided before it, `since` sees: what older generations issued at that time or later may be lost.
+  replaced_from timestamptz not null,
   reason text not null,
   raised_by text not null,
   raised_at timestamptz not null default clock_timestamp()
 );
--- By whoever finds that the history was replaced, once for each time: null when the generation is not `seen` any more.
--- Payments that run meanwhile are not waited for: what `since` does not see is of the new generation.
-create function raise_generation(seen integer, next integer, since pg_snapshot, reason text, raised_by text)
-returns boolean language sql as $$
-  with raised as (update source_generation set generation = next where generation = seen returning generation)
-  insert into generation_raised (generation, since, reason, raised_by)
-  select generation, since, reason, raised_by from raised returning true
-$$;
-
 -- This cluster. A dump takes rows to another one, where transaction ids mean nothing of what they meant here.
 create function this_system() returns bigint language sql stable as $$
   select system_identifier from pg_control_system()
@@ -216,6 +209,21 @@ create table journal_watermark (
   system bigint not null default this_system(),
   written_at timestamptz not null default clock_timestamp()
 );
+
+-- By whoever finds that the history was replaced, once for each time: null when the generation is not `seen` any more.
+-- Payments that run meanwhile are not waited for: what `since` does not see is of the new generation. `since` is the snapshot of
+-- a watermark, or sees one's whole; one that sees nothing has nothing in common with what was before.
+create function raise_generation(seen integer, next integer, since pg_snapshot, reason text, raised_by text)
+returns boolean language sql as $$
+  with raised as (update source_generation set generation = next where generation = seen returning generation)
+  insert into generation_raised (generation, since, replaced_from, reason, raised_by)
+  select generation, since, coalesce((
+      select value from journal_watermark w
+      where system = this_system()
+        and (w.snapshot::text = since::text or pg_snapshot_xmax(w.snapshot) <= pg_snapshot_xmin(since))
+      order by id desc limit 1), 'epoch'), reason, raised_by
+  from raised returning true
+$$;
 
 create publication ballast_journal for table order_event, journal_watermark, generation_raised
   with (publish = 'insert', publish_via_partition_root = true);

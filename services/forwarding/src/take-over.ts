@@ -5,13 +5,14 @@
 // holder of the slot is the only one who knows what was forwarded. If it dies right after the raise, the next one finds a
 // newer generation than the one that was forwarded, and draws the same conclusions; so one incident raises it once. If it
 // dies right after it took over, the next one finds nothing to conclude: what the feeds may believe was stored with that.
+import type { Replaced } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
 import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from './delivery/feeds.sql.ts';
 import { earlier, parseSnapshot, SEES_NOTHING, type Snapshot } from './delivery/snapshot.ts';
 import { Misconfigured } from './misconfigured.ts';
-import { type GenerationOf, openGenerations } from './source/generations.ts';
+import { type GenerationOf, openGenerations, replacedBy } from './source/generations.ts';
 import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './source/history.sql.ts';
 import { type Found, judgeHistory, type Mark, type Verdict } from './source/history.ts';
 import type { System } from './source/identify-system.ts';
@@ -36,6 +37,8 @@ export interface TakenOver {
   readonly epoch: bigint;
   readonly generation: number;
   readonly generationOf: GenerationOf;
+  /** What watermarks say of lost histories. */
+  readonly replaced: readonly Replaced[];
   /** Where the slot stands. */
   readonly start: number;
   /** A transaction id given out after the slot was ours. */
@@ -82,10 +85,12 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   const stored = feeds.map((feed) => believing(feed, belief));
   const epoch = await takeLead(knex, source.name, instance, known, positionsHold ? [] : stored);
   const start = parseLsn(slot?.confirmed ?? '0/0');
+  const raises = await readRaises(client);
   return {
     epoch,
     generation,
-    generationOf: openGenerations(await readRaises(client)),
+    generationOf: openGenerations(raises),
+    replaced: replacedBy(raises),
     start,
     barrierXid,
     mark,

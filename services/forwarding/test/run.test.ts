@@ -4,7 +4,7 @@ import { beginsAt, linkWatermarks, type Told } from '../src/delivery/run.ts';
 import { parseSnapshot, SEES_NOTHING } from '../src/delivery/snapshot.ts';
 
 const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
-const beginning = { source: 's', node: 's', generation: 1, value: second(1) };
+const beginning = { source: 's', node: 's', generation: 1, value: second(1), replaced: [] };
 const row = (value: string, generation = 1) =>
   ({ kind: 'watermark', source: 's', node: 's', generation, value }) as const;
 const nobodyKnows = () => null;

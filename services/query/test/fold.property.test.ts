@@ -107,6 +107,7 @@ async function fillGaps(journal: readonly OrderEvent[]): Promise<void> {
       run: '0199a000-0000-7000-8000-000000000001',
       after: null,
       since: null,
+      replaced: [],
     };
     const { gaps } = await query.deliver([mark]);
     if (gaps.length === 0) return;

@@ -1,7 +1,8 @@
 // Takes the watermarks of one delivery, after its events: in the transaction that stores what they prove, the subscriber
 // is told.
-import { BEFORE_EVERYTHING, type Progress } from '@ballast/contracts';
+import { BEFORE_EVERYTHING, type Progress, type Replaced } from '@ballast/contracts';
 import type { Knex } from 'knex';
+import { rememberReplaced } from './positions.sql.ts';
 import type { ReceivedWatermark, Stream } from './read-messages.ts';
 import {
   lockProven,
@@ -33,9 +34,15 @@ export async function passWatermarks(
     const before = await lockProven(trx, node);
     let streams: readonly StreamPosition[] = (await readStreams(trx)).filter((one) => nodeKey(one) === key);
     let proven: Proven = before;
-    for (const mark of ofNode) ({ proven, streams } = prove(proven, moved(streams, mark)));
+    let replaced: readonly Replaced[] = [];
+    for (const mark of ofNode) {
+      ({ proven, streams } = prove(proven, moved(streams, mark), mark.replaced));
+      if (proven.generation > before.generation) replaced = mark.replaced;
+    }
     await storeStreams(trx, node, streams);
     if (proven === before) continue;
+    const since = replaced.filter(({ generation }) => generation > before.generation);
+    if (since.length > 0) await rememberReplaced(trx, node.source, since);
     await storeProven(trx, node, proven);
     if (proven.value > BEFORE_EVERYTHING) await onWatermark?.(trx, { ...node, ...proven });
   }

@@ -1,5 +1,5 @@
 // Every statement on consumer_position. One multi-row statement each, whatever the batch's size.
-import type { Gap, OrderEvent } from '@ballast/contracts';
+import type { Gap, OrderEvent, Replaced } from '@ballast/contracts';
 import type { Knex } from 'knex';
 import { Overtaken } from './failures.ts';
 import { isBehind, type Move, NOTHING_YET, orderKey, type Place, type Position } from './next-in-order.ts';
@@ -30,20 +30,22 @@ export async function readPositions(
  * Moves each order from the position that was read to the new one, before its effects: two deliveries of one event
  * cannot both get here. Locks those rows; rejects with Overtaken when a row is no longer as it was read: it moved, or
  * another route holds an event of it meanwhile, which only a new read brings along. An order waits on until it has
- * reached the furthest event known of it.
+ * reached the furthest event known of it, and begins to wait where what was applied may be of a lost history.
  */
 export async function claimMoves(
   trx: Knex.Transaction,
   moves: readonly Move[],
   known: ReadonlyMap<string, Position>,
 ): Promise<void> {
-  const { rows } = await trx.raw<{ rows: { claimed: bigint }[] }>(
+  const { rows } = await trx.raw<{ rows: { claimed: bigint; replaced_by: number | null }[] }>(
     `with input as materialized (
        select * from unnest(?::uuid[], ?::text[], ?::uuid[], ?::int[], ?::int[], ?::int[], ?::int[], ?::text[],
-           ?::boolean[])
-         as t(order_id, source, merchant_id, generation, version, was_generation, was_version, was_waits_for, known)
+           ?::boolean[], ?::timestamptz[])
+         as t(order_id, source, merchant_id, generation, version, was_generation, was_version, was_waits_for, known,
+           occurred_at)
      ), moved as (
        update consumer_position p set generation = i.generation, version = i.version,
+         occurred_at = i.occurred_at,
          waits_for = case when (i.generation, i.version) < (p.seen_generation, p.seen_version) then p.waits_for end
        from input i
        where i.known and p.order_id = i.order_id and p.source = i.source
@@ -51,12 +53,13 @@ export async function claimMoves(
          and coalesce(p.waits_for, '') = i.was_waits_for
        returning 1
      ), made as (
-       insert into consumer_position (order_id, source, merchant_id, generation, version)
-       select order_id, source, merchant_id, generation, version from input where not known
+       insert into consumer_position (order_id, source, merchant_id, generation, version, occurred_at)
+       select order_id, source, merchant_id, generation, version, occurred_at from input where not known
        on conflict do nothing
        returning 1
      )
-     select (select count(*) from moved) + (select count(*) from made) as claimed`,
+     select (select count(*) from moved) + (select count(*) from made) as claimed,
+       (select max(generation) from consumer_replaced) as replaced_by`,
     [
       moves.map((move) => move.sample.order_id),
       moves.map((move) => move.sample.source),
@@ -67,10 +70,59 @@ export async function claimMoves(
       moves.map((move) => move.before.version),
       moves.map((move) => move.before.waitsFor ?? ''),
       moves.map((move) => known.has(move.key)),
+      moves.map((move) => move.sample.occurred_at),
     ],
   );
   const missing = moves.length - Number(rows[0]?.claimed ?? 0);
   if (missing !== 0) throw new Overtaken(missing);
+  const late = moves.filter((move) => move.generation < (rows[0]?.replaced_by ?? 0));
+  if (late.length > 0)
+    await markReplaced(
+      trx,
+      late.map((move) => move.sample.order_id),
+    );
+}
+
+/**
+ * Remembers what the watermark that is about to be proven says of lost histories, and marks what they may have issued. Locks
+ * the table against deliveries under way in other processes: one that ends later finds the row made here.
+ */
+export async function rememberReplaced(
+  trx: Knex.Transaction,
+  source: string,
+  replaced: readonly Replaced[],
+): Promise<void> {
+  await trx.raw('lock table consumer_position in share row exclusive mode');
+  await trx.raw(
+    `insert into consumer_replaced (source, generation, replaced_from)
+     select ?, generation, replaced_from from unnest(?::int[], ?::timestamptz[]) as t(generation, replaced_from)
+     on conflict (source, generation) do nothing`,
+    [source, replaced.map(({ generation }) => generation), replaced.map(({ from }) => from)],
+  );
+  await markReplaced(trx, null);
+}
+
+/**
+ * Orders whose last event a lost history may have issued wait for what the newer one has, of these orders or (null) of all: the
+ * journal's next event or, where there is none, the order as it is now. Index: consumer_position_age, or the primary key.
+ */
+async function markReplaced(trx: Knex.Transaction, orders: readonly string[] | null): Promise<void> {
+  await trx.raw(
+    `with doubtful as (
+       select p.order_id, p.source, max(r.generation) as generation
+       from consumer_replaced r
+       join consumer_position p
+         on p.source = r.source and p.generation < r.generation and p.occurred_at >= r.replaced_from
+       ${orders === null ? '' : 'where p.order_id = any(:orders::uuid[])'}
+       group by p.order_id, p.source
+     )
+     update consumer_position p set
+       waits_for = case when p.waits_for = 'parked' then p.waits_for else 'gap' end,
+       seen_version = case when p.seen_generation < d.generation then 0 else p.seen_version end,
+       seen_generation = greatest(p.seen_generation, d.generation)
+     from doubtful d where p.order_id = d.order_id and p.source = d.source`,
+    orders === null ? {} : { orders },
+  );
 }
 
 /**
@@ -124,14 +176,15 @@ export async function markWaiting(
  * Orders that wait for a missing event, and which versions are missing: those before the first one held, or up to the
  * furthest one known where none is. At least one is: being sent it again is what makes an order go on whose next event is
  * held already. Once a newer generation is known the whole order is asked for, that event included: only what comes in one
- * delivery with the event before it says where a generation begins. The oldest orders first, from `afterOrderId` on.
+ * delivery with the event before it says where a generation begins. Where nothing of that generation is known, one version
+ * more than was applied is asked for: the order as it is now stands in for what does not exist. The oldest orders first, from `afterOrderId` on.
  * Index: consumer_position_waiting.
  */
 export async function readOpenGaps(knex: Knex, limit: number, afterOrderId: string): Promise<Gap[]> {
   const { rows } = await knex.raw<{ rows: Gap[] }>(
     `select p.merchant_id, p.order_id,
        case when replaced then 0 else p.version end as after_version,
-       case when replaced then p.seen_version + 1
+       case when replaced then case when p.seen_version = 0 then p.version + 2 else p.seen_version + 1 end
          else greatest(p.version + 2, coalesce(h.first, p.seen_version + 1)) end as before_version
      from consumer_position p
      cross join lateral (select p.version > 0 and p.seen_generation > p.generation as replaced) g
@@ -149,7 +202,10 @@ export async function readOpenGaps(knex: Knex, limit: number, afterOrderId: stri
 
 /** Forgets everything, for a rebuild from zero, in the transaction that empties the read model. */
 export async function forgetEverything(trx: Knex.Transaction): Promise<void> {
-  await trx.raw('truncate consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream');
+  // In the order in which a watermark takes them.
+  await trx.raw(
+    `truncate consumer_watermark, consumer_stream, consumer_position, consumer_held, consumer_parked, consumer_replaced`,
+  );
 }
 
 /**

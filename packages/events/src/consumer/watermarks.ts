@@ -9,8 +9,9 @@
 //   is nothing  one of another run that says less: a delivery of a forwarder that leads no more, and came late
 //
 // A stretch proves something once it is joined: everything before it was decided before `since`, and everything decided
-// before `since` is proven by then, by whatever route. What is proven never goes back, but for a newer generation.
-import { BEFORE_EVERYTHING, type Watermark } from '@ballast/contracts';
+// before `since` is proven by then, by whatever route. What is proven never goes back, but for a newer generation; what an
+// older one proves counts for a newer one as far as nothing was lost between the two.
+import { BEFORE_EVERYTHING, type Replaced, type Watermark } from '@ballast/contracts';
 
 export interface Proven {
   readonly generation: number;
@@ -61,15 +62,16 @@ export function goOn(stretch: Stretch | undefined, mark: Watermark): Stretch {
   };
 }
 
-/** Joins what can be joined, and says what is proven then. */
+/** Joins what can be joined, and says what is proven then. `replaced`: of the watermark that came last. */
 export function prove(
   before: Proven,
   streams: readonly StreamPosition[],
+  replaced: readonly Replaced[],
 ): { readonly proven: Proven; readonly streams: readonly StreamPosition[] } {
   let proven = before;
   let positions = streams;
   for (;;) {
-    positions = positions.map((one) => (canJoin(one.stretch, proven) ? joined(one) : one));
+    positions = positions.map((one) => (canJoin(one.stretch, proven, replaced) ? joined(one) : one));
     let furthest = proven;
     for (const route of new Set(positions.map((one) => one.route))) {
       const reached = provenBy(route, positions);
@@ -99,9 +101,17 @@ function isNewer(mark: Proven, than: Proven): boolean {
   return mark.generation > than.generation || (mark.generation === than.generation && mark.value > than.value);
 }
 
-function canJoin({ joined, since, generation }: Stretch, proven: Proven): boolean {
+function canJoin({ joined, since, generation }: Stretch, proven: Proven, replaced: readonly Replaced[]): boolean {
   if (joined || since === null) return false;
-  return since <= BEFORE_EVERYTHING || (generation === proven.generation && since <= proven.value);
+  if (since <= BEFORE_EVERYTHING) return true;
+  return since <= proven.value && (generation === proven.generation || since <= common(proven, generation, replaced));
+}
+
+/** Everything decided before it is the same in the proven generation and in this newer one. */
+function common(proven: Proven, generation: number, replaced: readonly Replaced[]): string {
+  const between = replaced.filter((one) => one.generation > proven.generation && one.generation <= generation);
+  const [least = BEFORE_EVERYTHING] = between.map(({ from }) => from).sort();
+  return least;
 }
 
 function joined(position: StreamPosition): StreamPosition {

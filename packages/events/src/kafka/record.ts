@@ -56,10 +56,11 @@ export function eventRecord(event: OutgoingEvent): OutgoingRecord {
 }
 
 /** Without a key: it speaks of a whole database, and goes to every partition. */
-export function watermarkRecord({ source, generation, node, value, run, after, since }: Watermark): OutgoingRecord {
+export function watermarkRecord(mark: Watermark): OutgoingRecord {
+  const { source, generation, node, value, run, after, since, replaced } = mark;
   return {
     key: null,
-    value: JSON.stringify({ node, value, run, after, since }),
+    value: JSON.stringify({ node, value, run, after, since, replaced }),
     headers: [
       ['ce_specversion', '1.0'],
       ['ce_id', `${node}:${value}`],

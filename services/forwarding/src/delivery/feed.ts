@@ -14,7 +14,7 @@
 // The feed of a subscriber that reads the topic stands by while Kafka serves. It asks once a second how far the subscriber
 // is, and its snapshot follows behind that: when the feed has to serve, it begins where the subscriber really is, whatever
 // Kafka acknowledged and the subscriber has not read.
-import type { DeliveryReply, Gap, Progress } from '@ballast/contracts';
+import type { DeliveryReply, Gap, Progress, Replaced } from '@ballast/contracts';
 import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
@@ -40,6 +40,7 @@ export interface FeedOptions {
   readonly name: string;
   readonly source: string;
   readonly generation: number;
+  readonly replaced: readonly Replaced[];
   readonly sender: Sender;
   /** What it delivers on; the topic is written in ascending order, a consumer of ours sorts it out. */
   readonly route: 'direct' | 'kafka';
@@ -111,7 +112,8 @@ const RETRY_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
 
 export function openFeed(options: FeedOptions): Feed {
-  const { name, source, generation, sender, route, intervalMs, stored, tail, journal, logger, counters, now } = options;
+  const { name, source, generation, replaced, sender, route, intervalMs, stored } = options;
+  const { tail, journal, logger, counters, now } = options;
   const changed = openSignal();
   const rate = openRate();
   const delays = counters.delays.labels({ subscriber: name });
@@ -134,7 +136,7 @@ export function openFeed(options: FeedOptions): Feed {
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
   const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate, onReply });
-  const run = openRun({ source, generation, run: stored.run, told: stored.watermark, tail, delivery });
+  const run = openRun({ source, generation, replaced, run: stored.run, told: stored.watermark, tail, delivery });
 
   function onReply({ progress }: DeliveryReply): void {
     if (progress.length > 0) heard = progress.find((one) => one.source === source && one.generation === generation);

@@ -1,4 +1,5 @@
 // The feeds of one source: one for each subscriber, and one for Kafka where there is one.
+import type { Replaced } from '@ballast/contracts';
 import type { KafkaConnection } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
 import type { DeliveryCounters } from './deliver-in-turn.ts';
@@ -17,6 +18,7 @@ export const KAFKA = 'kafka';
 export interface FeedsOptions {
   readonly source: string;
   readonly generation: number;
+  readonly replaced: readonly Replaced[];
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
   readonly subscribers: readonly Subscriber[];
   readonly kafka: KafkaConnection | undefined;

@@ -3,7 +3,7 @@
 // value or later comes behind it, and what is older the receiver has, or not, by another way. Between two beginnings lies a
 // run, of which nothing is left out.
 import { randomUUID } from 'node:crypto';
-import { BEFORE_EVERYTHING, type Watermark } from '@ballast/contracts';
+import { BEFORE_EVERYTHING, type Replaced, type Watermark } from '@ballast/contracts';
 import type { OutgoingMessage } from '@ballast/events/kafka';
 import type { TailMessage } from '../source/journal-row.ts';
 import type { Delivery } from './deliver-in-turn.ts';
@@ -24,6 +24,7 @@ export interface Beginning {
   readonly node: string;
   readonly generation: number;
   readonly value: string;
+  readonly replaced: readonly Replaced[];
 }
 
 /** Everything visible in `snapshot` was decided before this time; `at`: its source's time just after it was taken, ms. */
@@ -47,9 +48,10 @@ export function linkWatermarks(
   since: (value: string) => string | null,
 ): { readonly messages: readonly OutgoingMessage[]; readonly told: Told } {
   const linked: OutgoingMessage[] = [];
+  const replaced = [...beginning.replaced];
   let last = told;
   if (told.value === null) {
-    const begins: Watermark = { kind: 'watermark', ...beginning, run: told.run, after: null, since: null };
+    const begins: Watermark = { kind: 'watermark', ...beginning, replaced, run: told.run, after: null, since: null };
     linked.push(begins);
     last = begins;
   }
@@ -58,7 +60,7 @@ export function linkWatermarks(
       linked.push(message);
     } else if (last.value === null || last.generation !== message.generation || message.value > last.value) {
       const { run, value } = last;
-      linked.push({ ...message, run, after: value, since: value === null ? null : since(value) });
+      linked.push({ ...message, run, after: value, since: value === null ? null : since(value), replaced });
       last = { ...message, run };
     }
   }
@@ -68,6 +70,7 @@ export function linkWatermarks(
 export interface RunOptions {
   readonly source: string;
   readonly generation: number;
+  readonly replaced: readonly Replaced[];
   /** As stored: the run, and the last watermark acknowledged in it. */
   readonly run: string;
   readonly told: string | null;
@@ -89,7 +92,7 @@ export interface Run {
   told(): { readonly run: string; readonly watermark: string | null };
 }
 
-export function openRun({ source, generation, tail, delivery, ...stored }: RunOptions): Run {
+export function openRun({ source, generation, replaced, tail, delivery, ...stored }: RunOptions): Run {
   let told: Told = { run: stored.run, value: stored.told, generation: undefined };
   let upTo = Number.NEGATIVE_INFINITY;
 
@@ -101,7 +104,7 @@ export function openRun({ source, generation, tail, delivery, ...stored }: RunOp
 
   return {
     deliver: async (messages, kept, still) => {
-      const beginning = { source, node: source, generation, value: beginsAt(kept) };
+      const beginning = { source, node: source, generation, value: beginsAt(kept), replaced };
       const linked = linkWatermarks(messages, told, beginning, decidedBefore);
       if (linked.messages.length === 0) return still();
       if (!(await delivery.deliver(linked.messages, still))) return false;

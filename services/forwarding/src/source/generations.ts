@@ -3,11 +3,14 @@
 //
 // `since` is a snapshot of one moment: if it sees an order's version, it sees those before. So along an order generations
 // never go down, which a boundary in transaction ids or in time could not promise.
+import { MOST_REPLACED, type Replaced } from '@ballast/contracts';
 import { type Snapshot, sees } from '../delivery/snapshot.ts';
 
 export interface Raise {
   readonly generation: number;
   readonly since: Snapshot;
+  /** What was decided before it, `since` sees (RFC 3339, six digits). */
+  readonly from: string;
 }
 
 /** `written`: what the row says. `xid`: of the transaction that wrote it. */
@@ -22,4 +25,13 @@ export function openGenerations(raises: readonly Raise[]): GenerationOf {
     }
     return written;
   };
+}
+
+/** What watermarks say of them: consumers have events that a lost history issued, and that nothing replaces. */
+export function replacedBy(raises: readonly Raise[]): Replaced[] {
+  return raises.slice(0, MOST_REPLACED).map(({ generation, from }, index) => {
+    const older = index === MOST_REPLACED - 1 ? raises.slice(MOST_REPLACED) : [];
+    const [earliest = from] = [from, ...older.map((raise) => raise.from)].sort();
+    return { generation, from: earliest };
+  });
 }

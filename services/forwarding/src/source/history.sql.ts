@@ -21,10 +21,11 @@ export async function readHistory(client: pg.ClientBase): Promise<History & { re
 
 /** Newest first. */
 export async function readRaises(client: pg.ClientBase): Promise<Raise[]> {
-  const { rows } = await client.query<{ generation: number; since: string }>(
-    'select generation, since::text from generation_raised order by generation desc',
+  const { rows } = await client.query<{ generation: number; since: string; from: string }>(
+    `select generation, since::text, to_char(replaced_from at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as from
+     from generation_raised order by generation desc`,
   );
-  return rows.map(({ generation, since }) => ({ generation, since: parseSnapshot(since) }));
+  return rows.map(({ generation, since, from }) => ({ generation, since: parseSnapshot(since), from }));
 }
 
 /**

@@ -6,7 +6,7 @@ import type { GenerationOf } from './generations.ts';
 import type { LogValue } from './pgoutput.ts';
 
 /** A watermark as its row has it; what stands before it on a route, the route says. */
-export type WatermarkRow = Omit<Watermark, 'run' | 'after' | 'since'>;
+export type WatermarkRow = Omit<Watermark, 'run' | 'after' | 'since' | 'replaced'>;
 export type TailMessage = OutgoingEvent | WatermarkRow;
 
 /** The columns a query of the journal selects, in this order. */
