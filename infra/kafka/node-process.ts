@@ -1,6 +1,6 @@
 // One node as a process of the operating system: formatted once, started, told apart from strangers by its command line.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -127,6 +127,17 @@ export function signalNode(directory: string, signal: NodeJS.Signals): void {
   const pid = livingPid(directory);
   if (pid === undefined) throw new Error(`The Kafka node in ${directory} is not running`);
   process.kill(pid, signal);
+}
+
+/**
+ * SIGSTOP, and until each of its threads has stopped: on a busy machine one of them may answer for a while yet. Where there
+ * is no /proc that moment is not waited for.
+ */
+export async function freezeNode(directory: string): Promise<void> {
+  signalNode(directory, 'SIGSTOP');
+  const tasks = `/proc/${livingPid(directory)}/task`;
+  const runs = (thread: string) => !/\) [Tt] /.test(readFileSync(join(tasks, thread, 'stat'), 'utf8'));
+  while (existsSync(tasks) && readdirSync(tasks).some(runs)) await pause();
 }
 
 export function takesConnections(port: number): Promise<boolean> {

@@ -8,6 +8,7 @@ import { fetchBroker } from './fetch-broker.ts';
 import {
   endNode,
   formatNode,
+  freezeNode,
   launchNode,
   livingPid,
   type NodeFiles,
@@ -50,8 +51,8 @@ export interface RunningKafka {
   kill(node: number): Promise<void>;
   /** Starts the node again on the same ports with the same data; resolves when it takes connections. */
   restart(node: number): Promise<void>;
-  /** SIGSTOP: sockets stay open, nothing answers. */
-  pause(node: number): void;
+  /** SIGSTOP: sockets stay open, nothing answers. Resolves when all of it stands still. */
+  pause(node: number): Promise<void>;
   resume(node: number): void;
   /** Clean shutdown of every node. The data stay. */
   stop(): Promise<void>;
@@ -133,7 +134,7 @@ function runningKafka(
       launchNode(at(files, node));
       await untilListening(directory(node), at(cluster.nodes, node).port);
     },
-    pause: (node) => signalNode(directory(node), 'SIGSTOP'),
+    pause: (node) => freezeNode(directory(node)),
     resume: (node) => signalNode(directory(node), 'SIGCONT'),
     // All at once: the last of three controllers could not hand over its leadership without the others.
     stop: async () => {

@@ -67,12 +67,12 @@ function injuriesOf({ system, kafka }: KafkaScene) {
     await pause(LONG_AWAY_MS);
   };
   const freeze = async () => {
-    kafka.pause(0);
+    await kafka.pause(0);
     await pause(AWAY_MS);
   };
   const slow = async () => {
     for (const until = performance.now() + AWAY_MS; performance.now() < until; ) {
-      kafka.pause(0);
+      await kafka.pause(0);
       await pause(STILL_MS);
       kafka.resume(0);
       await pause(RUNS_MS);

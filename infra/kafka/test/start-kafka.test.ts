@@ -31,7 +31,7 @@ describe.skipIf(missing !== undefined && process.env['CI'] !== 'true')(`a broker
   });
 
   test('a second start finds the first, also when it was paused', async () => {
-    kafka.pause(0);
+    await kafka.pause(0);
     const again = await startKafka({ dataDir, brokers: 1 });
     expect(again.adopted).toBe(true);
     expect(again.pid(0)).toBe(kafka.pid(0));

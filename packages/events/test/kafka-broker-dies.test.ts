@@ -114,7 +114,7 @@ describeKafka('a broker that fails', () => {
   test('a broker that answers nothing, then is gone: the publisher fails in time, and says that the outcome is unknown', async () => {
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet, giveUpAfterMs: 500 });
     await publisher.publish([event(6_000, 1)]);
-    kafka.pause(0);
+    await kafka.pause(0);
     const started = performance.now();
     const failure = await publisher.publish([event(6_000, 2)]).catch((error: unknown) => error);
     expect((failure as PublishFailed).reason).toBe('gave_up');

@@ -45,7 +45,13 @@ describe.skipIf(missing !== undefined && !required)(`a wiped topic (${missing ??
     const partitions = Array.from({ length: ordersTopic.partitions }, (_, partition) => partition);
     await admin.deleteTopics({ topics: [topic] });
     await waitFor('the topic to be gone', async () => !(await admin.listTopics()).includes(topic), 20_000);
-    await admin.createTopics({ topics: [{ topic, numPartitions: partitions.length, replicationFactor: 1 }] });
+    const made = { topic, numPartitions: partitions.length, replicationFactor: 1 };
+    await admin.createTopics({ topics: [made], waitForLeaders: false }); // kafkajs's own waiting gives up too soon
+    await waitFor(
+      'its leaders',
+      () => admin.fetchTopicMetadata({ topics: [topic] }).then(Boolean, () => false),
+      20_000,
+    );
     await admin.disconnect();
     await producer.connect();
     for (const partition of partitions) {
