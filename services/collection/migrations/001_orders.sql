@@ -224,6 +224,8 @@ returns boolean language sql as $$
       order by id desc limit 1), 'epoch'), reason, raised_by
   from raised returning true
 $$;
+-- Whether refund has been told of a time already (payments/orders.sql.ts, voidOrder).
+create index journal_watermark_value on journal_watermark (value);
 
 create publication ballast_journal for table order_event, journal_watermark, generation_raised
   with (publish = 'insert', publish_via_partition_root = true);

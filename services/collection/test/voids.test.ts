@@ -125,6 +125,20 @@ describe('a void of a payment that is', () => {
     expect((await t.order(paid.order))['status']).toBe('approved');
   });
 
+  test('approved, within the window by a clock that went back: refused once a watermark has told that it is over', async () => {
+    const command = t.command();
+    const paid = await t.pay(command);
+    await t.knex.raw(
+      `insert into journal_watermark (node, value) select 'n', voidable_until from orders where order_id = ?`,
+      [paid.order],
+    );
+    await expect(t.cancel(numberOf(command))).rejects.toMatchObject({ code: 'not_voidable', message: /refund/ });
+    expect(await t.events(paid.order)).toEqual(['accepted', 'approved']);
+    await t.knex.raw(`update journal_watermark set value = value - interval '1 microsecond'`);
+    expect(await t.cancel(numberOf(command))).toMatchObject({ status: 202 });
+    await t.knex.raw('delete from journal_watermark');
+  });
+
   test('declined: success without effect', async () => {
     const method = {
       type: 'card',

@@ -112,7 +112,7 @@ export function attend(options: AttendOptions): Attended {
     if (written !== null) tail.wroteWatermark(written, now.checkpoint.at);
     clock.offset = now.clockOffset;
     watermark = now.watermark?.mark ?? watermark;
-    warnings.set('watermarks_held', now.watermark === null ? 'a prepared transaction keeps watermarks back' : null);
+    warnings.set('watermarks_held', now.held);
     if (source.single_machine !== 'accepted') warnings.set('unguarded', now.unguarded);
     // A checkpoint counts when the publication was still the same a beat later: nothing before it was left out.
     if (unproven !== undefined) checkpoints.push(unproven);

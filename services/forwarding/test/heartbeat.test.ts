@@ -49,3 +49,18 @@ test("the newest of its own node is read from the table, whatever others' stand 
   expect(await readWatermark(client, 'collection')).toBe(value);
   expect(await readWatermark(client, 'a third')).toBeUndefined();
 });
+
+test('a clock that went back: nothing is vouched for, and no snapshot is dated, before it is where it was', async () => {
+  const { source, beat, written } = await openScene('clock');
+  const { rows } = await source.query(
+    `insert into journal_watermark (node, value, written_at)
+     values ('collection', clock_timestamp() + interval '1 hour', clock_timestamp() + interval '1 hour')
+     returning (extract(epoch from written_at) * 1000)::float8 as was`,
+  );
+  const behind = await beat();
+  expect([behind.watermark, behind.held, await written()]).toEqual([null, expect.stringContaining('clock'), 1]);
+  expect(behind.checkpoint.at).toBe(rows[0].was);
+  expect(Math.abs(behind.clockOffset)).toBeLessThan(60_000);
+  await source.query(`update journal_watermark set written_at = clock_timestamp()`);
+  expect(await beat()).toMatchObject({ held: null, watermark: { value: expect.any(String) } });
+});

@@ -65,6 +65,8 @@ export interface VoidResult {
 /**
  * A void of an order that exists. The row is locked first and the clock read after the lock, so the window is judged at
  * the moment the void takes effect. Undefined: the order stands where no void has an effect (the caller looks again).
+ * A watermark that has told refund that the window is over stands above a clock that went back (index:
+ * journal_watermark_value): refund owns the order by then.
  * An order that goes to `reversing` without a final answer gets `not_completed`. `attemptNo` is the last attempt of the
  * row that was looked at: another one begun since is not in this statement's snapshot, although its order's row would be.
  */
@@ -90,7 +92,8 @@ export async function voidOrder(
        where o.merchant_id = :merchantId and o.order_id = :orderId and o.attempt_no = :attemptNo
          and (o.status = 'in_doubt'
            or o.status = 'processing' and not o.void_requested
-           or o.status = 'approved' and not o.window_closed and clock_timestamp() < locked.voidable_until)
+           or o.status = 'approved' and not o.window_closed and clock_timestamp() < locked.voidable_until
+             and not exists (select from journal_watermark w where w.value >= locked.voidable_until))
        returning o as o, locked.before
      ), tried as (
        update attempt a set

@@ -38,13 +38,23 @@ export async function readWatermark(client: pg.ClientBase, node: string): Promis
   return rows[0]?.[0] ?? undefined;
 }
 
-export async function readSnapshot(client: pg.ClientBase): Promise<{ text: string; at: number }> {
+/**
+ * `clock`: the source's, ms, just after the snapshot was taken. `at`: that, or the time of the newest watermark where the
+ * clock has gone back since: what the snapshot sees was decided before it. Index: the primary key.
+ */
+export async function readSnapshot(client: pg.ClientBase): Promise<{ text: string; at: number; clock: number }> {
   const [row] = await read(
     client,
-    'select pg_current_snapshot(), (extract(epoch from clock_timestamp()) * 1000)::float8',
+    `select pg_current_snapshot(), clock,
+       greatest(clock, (select ${inMs('written_at')} from journal_watermark order by id desc limit 1))
+     from (select ${inMs('clock_timestamp()')} as clock offset 0) c`,
     [],
   );
-  return { text: row?.[0] ?? '', at: Number(row?.[1]) };
+  return { text: row?.[0] ?? '', clock: Number(row?.[1]), at: Number(row?.[2]) };
+}
+
+function inMs(time: string): string {
+  return `(extract(epoch from ${time}) * 1000)::float8`;
 }
 
 /** Read after the snapshot: everything visible in it was committed before this position. */

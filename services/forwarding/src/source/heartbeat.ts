@@ -23,8 +23,10 @@ export interface Beat {
   readonly history: History;
   readonly slot: Slot | null;
   readonly publication: Publication;
-  /** Null: a prepared transaction keeps watermarks from being written, or the publication is another than was known. */
+  /** Null: none could be written. */
   readonly watermark: { readonly mark: Mark['watermark']; readonly value: string } | null;
+  /** Why not, if the publication is as it was known. */
+  readonly held: string | null;
   readonly unguarded: string | null;
   /** Source's clock minus ours, ms. */
   readonly clockOffset: number;
@@ -43,6 +45,9 @@ export interface HeartbeatOptions {
 const KEEP_WATERMARKS = 3_600;
 const PRUNE_EVERY_BEATS = 60;
 
+const PREPARED = 'a prepared transaction keeps watermarks back';
+const CLOCK_BEHIND = 'the clock of the source is behind what it was: watermarks wait until it is there again';
+
 /** One beat at a time; rejects when the source is away. */
 export function openHeartbeat({ client, node, slot, publication, state }: HeartbeatOptions): () => Promise<Beat> {
   let beats = 0;
@@ -53,8 +58,8 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
     const mark = value === undefined ? null : await insertWatermark(client, { node, value, publication, state });
     if (beats++ % PRUNE_EVERY_BEATS === 0) await pruneWatermarks(client, KEEP_WATERMARKS);
     const sent = Date.now();
-    const { text, at } = await readSnapshot(client);
-    const clockOffset = at - (sent + Date.now()) / 2;
+    const { text, at, clock } = await readSnapshot(client);
+    const clockOffset = clock - (sent + Date.now()) / 2;
     const lsn = parseLsn(await readInsertLsn(client));
     return {
       checkpoint: { snapshot: parseSnapshot(text), lsn, at },
@@ -62,6 +67,7 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
       slot: await readSlot(client, slot),
       publication: await readPublication(client, publication),
       watermark: value === undefined || mark === null ? null : { mark, value },
+      held: value === undefined ? PREPARED : mark === null ? CLOCK_BEHIND : null,
       unguarded: await findUnguarded(client, slot),
       clockOffset,
     };

@@ -133,6 +133,9 @@ export async function readWatermarkValue(client: pg.ClientBase): Promise<string 
 /**
  * Null: the publication is not as it was known, and the log may leave out what the row would vouch for. In one statement: a
  * change that it does not see yet is of a transaction that still ran when the value was read, so the value is older.
+ *
+ * Null also while the clock is behind the newest watermark's (it went back, or a failover went to a machine whose clock is
+ * behind): what is decided now was vouched for already, and no more is added to that. Index: the primary key.
  */
 export async function insertWatermark(
   client: pg.ClientBase,
@@ -141,6 +144,7 @@ export async function insertWatermark(
   const { rows } = await client.query<{ id: string; written_at: string }>(
     `insert into journal_watermark (node, value)
      select $1, $2 from pg_publication p where p.pubname = $3 and ${publicationState} = $4
+       and coalesce((select written_at <= clock_timestamp() from journal_watermark order by id desc limit 1), true)
      returning id::text, written_at::text`,
     [node, value, publication, state],
   );
