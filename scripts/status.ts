@@ -1,7 +1,15 @@
 // `npm run status`: one screen. With --watch, again every second.
 import { setTimeout as pause } from 'node:timers/promises';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
-import { channelsIn, lookAtServices, metricsOf, openOrders, recentOrders, rowsOf } from './system/look-around.ts';
+import {
+  type ChannelSeen,
+  channelsIn,
+  lookAtServices,
+  metricsOf,
+  openOrders,
+  recentOrders,
+  rowsOf,
+} from './system/look-around.ts';
 import { lookAtForwarding } from './system/look-at-forwarding.ts';
 import { type RunFile, readRunFile } from './system/run-file.ts';
 
@@ -43,11 +51,7 @@ async function draw(run: RunFile): Promise<{ text: string; healthy: boolean }> {
     ),
     '',
     'Channels (calls since collection started)',
-    ...channels.map(({ channel, state, calls }) => {
-      const mark = state === 'closed' ? paint('green', '● closed   ') : paint('red', `✗ ${state.padEnd(9)}`);
-      const { approved, declined, technical, timeout, refused } = calls;
-      return `  ${mark} ${channel.padEnd(10)} approved ${approved}, declined ${declined}, technical ${technical}, timeout ${timeout}, refused by us ${refused}`;
-    }),
+    ...channels.map(lineOf),
     '',
     `Orders of the last 5 minutes   ${listOf(recent)}`,
     `Not decided yet                ${
@@ -64,6 +68,17 @@ async function draw(run: RunFile): Promise<{ text: string; healthy: boolean }> {
   ];
   const healthy = services.every(({ trouble }) => trouble === undefined) && !(recent instanceof Error);
   return { text: lines.join('\n'), healthy };
+}
+
+/** An operator's word stands before the breaker's: one that is closed says nothing about a channel that somebody has shut. */
+function lineOf({ channel, state, overrides, calls }: ChannelSeen): string {
+  const word = overrides[0]?.kind ?? state;
+  const mark = word === 'closed' ? paint('green', '● closed      ') : paint('red', `✗ ${word.padEnd(12)}`);
+  const until = overrides
+    .map(({ kind, endsAt }) => `; ${kind} until ${endsAt.toISOString().slice(11, 19)} UTC`)
+    .join('');
+  const { approved, declined, technical, timeout, refused } = calls;
+  return `  ${mark} ${channel.padEnd(10)} approved ${approved}, declined ${declined}, technical ${technical}, timeout ${timeout}, refused by us ${refused}${until}`;
 }
 
 function listOf(rows: { status: string; count: number }[] | Error): string {

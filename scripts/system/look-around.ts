@@ -78,7 +78,10 @@ export const openOrders = `select status, count(*)::int as count,
 
 export interface ChannelSeen {
   readonly channel: string;
+  /** The breaker's. */
   readonly state: string;
+  /** What operators have set on it: what the breaker thinks counts for little then. */
+  readonly overrides: readonly { readonly kind: string; readonly endsAt: Date }[];
   readonly calls: Readonly<Record<'approved' | 'declined' | 'technical' | 'timeout' | 'refused', number>>;
 }
 
@@ -92,11 +95,21 @@ export function channelsIn(samples: readonly Sample[], channels: readonly string
         labels['operation'] === 'pay' &&
         value === 1,
     );
+    const overrides = samples.filter(
+      ({ name, labels }) =>
+        name === 'ballast_channel_override_expires_timestamp_seconds' &&
+        labels['channel'] === channel &&
+        labels['operation'] === 'pay',
+    );
     const count = (outcome: string) =>
       sumOf(samples, 'ballast_channel_requests_total', { channel, operation: 'pay', outcome }) ?? 0;
     return {
       channel,
       state: on?.labels['state'] ?? 'closed',
+      overrides: overrides.map(({ labels, value }) => ({
+        kind: labels['kind'] ?? 'override',
+        endsAt: new Date(value * 1_000),
+      })),
       calls: {
         approved: count('approved'),
         declined: count('declined'),
