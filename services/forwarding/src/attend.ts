@@ -11,6 +11,7 @@ import type { LeadOptions } from './lead.ts';
 import { Misconfigured } from './misconfigured.ts';
 import type { Intake } from './source/fill-tail.ts';
 import { type Beat, openHeartbeat } from './source/heartbeat.ts';
+import type { Mark } from './source/history.ts';
 import type { System } from './source/identify-system.ts';
 import { rfc3339 } from './source/journal-row.ts';
 import type { LogReader } from './source/log-reader.ts';
@@ -42,6 +43,8 @@ export interface Attended {
   /** Never resolves: rejects with the first thing that ends the lead. */
   readonly failed: Promise<never>;
   lastBeat(): LastBeat | undefined;
+  /** The last rows that were seen. */
+  mark(): Mark;
   /** After the feeds were closed: stores the last positions, so that a restart repeats little. */
   end(): Promise<void>;
 }
@@ -127,6 +130,10 @@ export function attend(options: AttendOptions): Attended {
     return wrong === null ? new Error(why) : new Misconfigured(wrong);
   }
 
+  function mark(): Mark {
+    return { watermark, event: intake.lastEvent() ?? start.mark.event };
+  }
+
   /** Stores how far every feed is, and only then confirms it to the slot. */
   async function settle(): Promise<void> {
     const received = reader.received();
@@ -135,8 +142,7 @@ export function attend(options: AttendOptions): Attended {
     for (const { reading, frontier } of progress) if (reading === 'log') safe = Math.min(safe, frontier);
     const reached = Math.max(received, last?.beat.checkpoint.lsn ?? start.reached);
     const guarded = (last?.beat.unguarded ?? start.unguarded) === null;
-    const mark = { watermark, event: intake.lastEvent() ?? start.mark.event };
-    const storing = storeProgress(knex, source.name, start.epoch, { reached, mark, guarded }, progress);
+    const storing = storeProgress(knex, source.name, start.epoch, { reached, mark: mark(), guarded }, progress);
     const wishes = await storing.catch(notStored);
     if (wishes === undefined) return;
     if (wishes.length < progress.length) throw new LeadLost('another forwarder has taken over');
@@ -180,6 +186,7 @@ export function attend(options: AttendOptions): Attended {
   return {
     failed: failed.promise,
     lastBeat: () => last,
+    mark,
     end: async () => {
       ended = true;
       await settle().catch(() => undefined); // without them a restart repeats more

@@ -88,6 +88,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   let leading: Leading | undefined;
   /** Also while nobody leads: what was last seen. */
   let lastBeat: Leading['lastBeat'];
+  let seen: Leading['seen'] | undefined;
 
   function become(next: SourceStatus['state'], why: string | null): void {
     if (next === state && why === reason) return;
@@ -108,6 +109,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
           nudged,
           closing: closing.promise,
           again,
+          seen,
           onEvent: () => receivedEvents++,
           onLeading: (now) => {
             leading = now;
@@ -123,6 +125,7 @@ export function forwardSource(options: ForwardOptions): Forwarding {
 
   async function pause(error: unknown): Promise<void> {
     lastBeat = leading?.lastBeat ?? lastBeat;
+    seen = leading?.seen ?? seen;
     leading = undefined;
     const code = error instanceof pg.DatabaseError ? error.code : undefined;
     const why = error instanceof Error ? error.message : String(error);

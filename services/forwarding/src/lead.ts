@@ -15,7 +15,7 @@ import { fillTail } from './source/fill-tail.ts';
 import { DATA_COLUMN } from './source/journal-row.ts';
 import { openLogReader } from './source/log-reader.ts';
 import { findUnguarded, hasSlotCap, type Publication, readPublication } from './source/source.sql.ts';
-import { takeOver } from './take-over.ts';
+import { type Seen, takeOver } from './take-over.ts';
 import type { Warnings } from './warnings.ts';
 
 /** What is seen of a lead from outside. */
@@ -23,6 +23,7 @@ export interface Leading {
   readonly feeds: Feeds;
   readonly tail: Tail;
   readonly lastBeat: LastBeat | undefined;
+  readonly seen: Seen;
 }
 
 export interface LeadOptions extends ForwardOptions {
@@ -33,6 +34,8 @@ export interface LeadOptions extends ForwardOptions {
   readonly warnings: Warnings;
   /** This process has led before: what would refuse a start is a warning by now. */
   readonly again: boolean;
+  /** When it led last. */
+  readonly seen: Seen | undefined;
   onEvent(): void;
   onLeading(leading: Leading): void;
 }
@@ -43,7 +46,7 @@ const TAIL_ENTRIES = 20_000;
 
 /** Resolves when `closing` does; rejects with whatever else ends it. */
 export async function lead(options: LeadOptions): Promise<void> {
-  const { source, instance, subscribers, kafka, knex, logger, counters } = options;
+  const { source, instance, subscribers, kafka, logger, counters } = options;
   const names = [...subscribers.map(({ name }) => name), ...(kafka === undefined ? [] : [KAFKA])];
   const applicationName = `${instance} ${source.name}`;
   await using opened = new AsyncDisposableStack();
@@ -67,7 +70,7 @@ export async function lead(options: LeadOptions): Promise<void> {
     (it) => it.close(),
   );
   const { system } = reader;
-  const start = await takeOver({ client, system, publication, source, instance, names, knex, logger });
+  const start = await takeOver({ ...options, client, system, publication, names });
   const tail = openTail({ maxBytes: TAIL_BYTES, maxEntries: TAIL_ENTRIES, ...start });
   const journal = openJournal({ source: source.name, connectionString: url, applicationName, ...start });
   const clock = { offset: 0 };
@@ -84,6 +87,9 @@ export async function lead(options: LeadOptions): Promise<void> {
     tail,
     get lastBeat() {
       return attended.lastBeat();
+    },
+    get seen() {
+      return { generation: start.generation, mark: attended.mark() };
     },
   });
   await Promise.race([reader.ended, attended.failed, options.closing]);

@@ -5,17 +5,21 @@
 // holder of the slot is the only one who knows what was forwarded. If it dies right after the raise, the next one finds a
 // newer generation than the one that was forwarded, and draws the same conclusions; so one incident raises it once. If it
 // dies right after it took over, the next one finds nothing to conclude: what the feeds may believe was stored with that.
-import type { Replaced } from '@ballast/contracts';
+import { BEFORE_EVERYTHING, type Replaced } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
+import { askHowFar } from './delivery/ask-how-far.ts';
 import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from './delivery/feeds.sql.ts';
+import { readWatermark } from './delivery/journal.sql.ts';
+import type { Subscriber } from './delivery/send-delivery.ts';
 import { earlier, parseSnapshot, SEES_NOTHING, type Snapshot } from './delivery/snapshot.ts';
 import { Misconfigured } from './misconfigured.ts';
 import { type GenerationOf, openGenerations, replacedBy } from './source/generations.ts';
 import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './source/history.sql.ts';
-import { type Found, judgeHistory, type Mark, type Verdict } from './source/history.ts';
+import { type Found, judgeHistory, judgeTold, type Mark, type Told, type Verdict } from './source/history.ts';
 import type { System } from './source/identify-system.ts';
+import { rfc3339 } from './source/journal-row.ts';
 import { parseLsn } from './source/lsn.ts';
 import { findUnguarded, type Publication, readSlot, takeXid } from './source/source.sql.ts';
 
@@ -26,11 +30,20 @@ export interface TakeOverOptions {
   readonly publication: Publication;
   readonly source: { readonly name: string; readonly slot: string };
   readonly instance: string;
-  /** Subscribers, and Kafka where there is one. */
+  readonly subscribers: readonly Subscriber[];
+  /** Theirs, and Kafka's where there is one. */
   readonly names: readonly string[];
+  /** By this process, when it led last. */
+  readonly seen: Seen | undefined;
   /** Forwarding's own database. */
   readonly knex: Knex;
   readonly logger: Logger;
+}
+
+/** What a forwarder has in memory of a source, which no restore takes away. */
+export interface Seen {
+  readonly generation: number;
+  readonly mark: Mark;
 }
 
 export interface TakenOver {
@@ -54,7 +67,7 @@ export interface TakenOver {
 type Belief = 'all' | 'none' | { readonly upTo: Snapshot };
 
 export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
-  const { client, system, publication, source, instance, names, knex } = options;
+  const { client, system, publication, source, instance, subscribers, names, seen, knex } = options;
   const barrierXid = await takeXid(client);
   const slot = await readSlot(client, source.slot);
   const history = await readHistory(client);
@@ -62,17 +75,25 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     throw new Error('two servers answer for this source, of different histories');
   const before = await readLead(knex, source.name);
   const feeds = await readFeeds(knex, source.name, names);
+  const marks = [before?.mark, seen?.generation === history.generation ? seen.mark : undefined];
   const found = {
     ...history,
     leftAt: before === null ? undefined : system.leftAt.get(before.timeline),
     nextXid: barrierXid + 1,
-    hasMark: before === null || (await hasMark(client, before.mark)),
+    hasMark: await hasAll(client, marks),
   };
   const xmax = Math.max(0, ...feeds.map((feed) => parseSnapshot(feed.snapshot).xmax));
-  const verdict = before === null ? FIRST : judgeHistory({ ...before, xmax }, found);
-  const { generation, mark, belief } = await drawConclusions(options, verdict, before, found);
+  const told: Told[] = await askHowFar(source.name, subscribers);
+  if (seen !== undefined) told.push({ generation: seen.generation, value: BEFORE_EVERYTHING });
+  const newest = await readWatermark(client, source.name);
+  const verdict = judgeTold(judgeHistory(before === null ? null : { ...before, xmax }, found), told, {
+    generation: found.generation,
+    watermark: newest === undefined ? BEFORE_EVERYTHING : rfc3339(newest),
+  });
+  const known = Math.max(before?.generation ?? 0, ...told.map((one) => one.generation));
+  const { generation, mark, belief } = await drawConclusions(options, verdict, { before, known }, found);
   const unguarded = await findUnguarded(client, source.slot);
-  const known: RememberedSource = {
+  const remembered: RememberedSource = {
     system: found.system,
     timeline: found.timeline,
     generation,
@@ -83,7 +104,7 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   };
   const positionsHold = belief === 'all' && before?.publication === publication.state;
   const stored = feeds.map((feed) => believing(feed, belief));
-  const epoch = await takeLead(knex, source.name, instance, known, positionsHold ? [] : stored);
+  const epoch = await takeLead(knex, source.name, instance, remembered, positionsHold ? [] : stored);
   const start = parseLsn(slot?.confirmed ?? '0/0');
   const raises = await readRaises(client);
   return {
@@ -105,13 +126,18 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   };
 }
 
-const FIRST: Verdict = { kind: 'same' };
+async function hasAll(client: pg.ClientBase, marks: readonly (Mark | undefined)[]): Promise<boolean> {
+  for (const mark of marks) if (mark !== undefined && !(await hasMark(client, mark))) return false;
+  return true;
+}
+
 const NOTHING_SEEN: Mark = { watermark: null, event: null };
 
 async function drawConclusions(
   { client, source, instance, logger }: TakeOverOptions,
   verdict: Verdict,
-  before: RememberedSource | null,
+  /** `known`: the newest generation that anybody has. */
+  { before, known }: { readonly before: RememberedSource | null; readonly known: number },
   found: Found,
 ): Promise<{ generation: number; mark: Mark; belief: Belief }> {
   switch (verdict.kind) {
@@ -131,7 +157,7 @@ async function drawConclusions(
     case 'foreign': {
       const newest = verdict.kind === 'replaced' ? await readNewestMark(client) : undefined;
       const upTo = newest === undefined ? SEES_NOTHING : parseSnapshot(newest.snapshot);
-      const to = Math.max(found.generation, before?.generation ?? 0) + 1;
+      const to = Math.max(found.generation, known) + 1;
       const raise = { from: found.generation, to, since: upTo.text, reason: verdict.why, by: instance };
       if (!(await raiseGeneration(client, raise))) throw new Error('the generation was raised by somebody else');
       logger.error(

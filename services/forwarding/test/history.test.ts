@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Found, judgeHistory, type Remembered } from '../src/source/history.ts';
+import { type Found, judgeHistory, judgeTold, type Remembered, type Verdict } from '../src/source/history.ts';
 
 const before: Remembered = {
   system: '7',
@@ -39,4 +39,28 @@ test.each<[string, Partial<Remembered>, Found, string]>([
   ['an old timeline, declared by a person', {}, { ...now, timeline: 1, generation: 4 }, 'declared'],
 ])('%s', (_, remembered, found, kind) => {
   expect(judgeHistory({ ...before, ...remembered }, found).kind).toBe(kind);
+});
+
+test('where nothing is stored of it, what this process has seen says whether it is the same', () => {
+  expect(judgeHistory(null, now).kind).toBe('same');
+  expect(judgeHistory(null, { ...now, hasMark: false }).kind).toBe('replaced');
+});
+
+const same: Verdict = { kind: 'same' };
+const declared: Verdict = { kind: 'declared', foreign: false };
+const stale: Verdict = { kind: 'stale', why: 'an old primary' };
+const told = (generation: number, seconds: number) => ({ generation, value: `2026-11-24T20:00:0${seconds}.000000Z` });
+
+test.each<[string, Verdict, ReturnType<typeof told>[], string]>([
+  ['nobody says anything', same, [], 'same'],
+  ['they have what it has, or less', same, [told(3, 5), told(3, 1)], 'same'],
+  ['one has more', same, [told(3, 1), told(3, 6)], 'replaced'],
+  ['one has more of an older generation, whose end was lost', same, [told(2, 9), told(3, 5)], 'same'],
+  ['one has a newer generation', same, [told(4, 1)], 'foreign'],
+  ['raised by somebody else, and they have less', declared, [told(2, 9)], 'declared'],
+  ['raised to a generation that they have of a lost history', declared, [told(3, 6)], 'foreign'],
+  ['raised, and still older than what they have', declared, [told(4, 1)], 'foreign'],
+  ['a person decides', stale, [told(4, 9)], 'stale'],
+])('told by subscribers: %s', (_, verdict, marks, kind) => {
+  expect(judgeTold(verdict, marks, { generation: 3, watermark: told(3, 5).value }).kind).toBe(kind);
 });

@@ -90,6 +90,32 @@ test('restored while nobody forwarded, and changed since: what is delivered is w
   expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
 }, 180_000);
 
+test("restored together with forwarding's own database: the subscriber was told of more than there is", async () => {
+  const { cluster, source, subscriber, forwarder, equal } = await forwarded('together');
+  await remembered(forwarder.databaseUrl);
+  for (const table of ['source_lead', 'subscriber_feed'])
+    await forwarder.query(`create table ${table}_backup as table ${table}`);
+  const backup = await cluster.backUp('both');
+  await source.append('lost');
+  await subscriber.complete(source);
+  const { rows } = await source.query('select clock_timestamp() as lost');
+  await waitFor(
+    'a watermark after it',
+    () => subscriber.watermarks.some(({ value }) => new Date(value) > rows[0].lost),
+    LIMIT_MS,
+  );
+  await forwarder.kill('SIGKILL');
+  await cluster.kill();
+  cluster.restore(backup);
+  await cluster.start();
+  for (const table of ['source_lead', 'subscriber_feed'])
+    await forwarder.query(`truncate ${table}; insert into ${table} table ${table}_backup`);
+  for (const text of ['written again', 'and again']) await source.append(text);
+  await forwarder.start();
+  await equal();
+  expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
+}, 180_000);
+
 test('raised by an admin under load: everything since belongs to it, in order and once', async () => {
   const source = await started(startSource('declared'));
   const subscriber = await started(startSubscriber('query'));

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { type FeedProgress, storeProgress } from '../src/delivery/feeds.sql.ts';
 import { parseLsn } from '../src/source/lsn.ts';
 import { type Publication, readPublication } from '../src/source/source.sql.ts';
-import { type TakenOver, takeOver } from '../src/take-over.ts';
+import { type Seen, type TakenOver, takeOver } from '../src/take-over.ts';
 import { startSource } from './support/source.ts';
 import { started } from './support/started.ts';
 
@@ -30,14 +30,16 @@ async function openScene(label: string) {
   const publication = await readPublication(client, 'ballast_journal');
   const logger = createLogger({ service: 'test', level: 'silent' });
 
-  const take = (names: readonly string[], found: Publication = publication) =>
+  const take = (names: readonly string[], found: Publication = publication, seen?: Seen) =>
     takeOver({
       client,
       system,
       publication: found,
       source: { name: 'collection', slot: source.slot },
       instance: 'forwarding-1',
+      subscribers: [],
       names,
+      seen,
       knex,
       logger,
     });
@@ -122,6 +124,20 @@ test('a subscriber that was not configured then believes no more of it when it i
     [common, false],
     [common, false],
   ]);
+});
+
+test('forwarding was restored together with its source: a process that lives on knows what both have lost', async () => {
+  const { publication, take, goOn, writeWatermark } = await openScene('memory');
+  const common = await writeWatermark();
+  await goOn(await take(['query']), null);
+  const lost = { generation: 1, mark: { watermark: MISSING, event: null } };
+  const first = await take(['query'], publication, lost);
+  expect([first.generation, believed(first)]).toEqual([2, [[common, false]]]);
+  // Of another generation than the source's by now, it says nothing more.
+  expect((await take(['query'], publication, lost)).generation).toBe(2);
+  // A newer one than the source's: that was lost, too, and with it what was common then.
+  const newer = await take(['query'], publication, { ...lost, generation: 7 });
+  expect([newer.generation, believed(newer)]).toEqual([8, [['1:1:', false]]]);
 });
 
 test('a publication that was changed: the journal is read from the last proven snapshot, whoever does it', async () => {

@@ -48,12 +48,21 @@ export interface Found extends History {
   readonly hasMark: boolean;
 }
 
+/** What a subscriber was told that holds, or this process has seen itself. */
+export interface Told {
+  readonly generation: number;
+  /** A watermark that was written once. */
+  readonly value: string;
+}
+
 export type Verdict =
   | { readonly kind: 'same' }
   | { readonly kind: 'declared'; readonly foreign: boolean }
   | { readonly kind: 'replaced' | 'foreign' | 'stale'; readonly why: string };
 
-export function judgeHistory(before: Remembered, now: Found): Verdict {
+/** `before` null: nothing is remembered but what this process has seen itself. */
+export function judgeHistory(before: Remembered | null, now: Found): Verdict {
+  if (before === null) return now.hasMark ? SAME : LACKS_MARK;
   const foreign = now.system !== before.system;
   if (now.generation > before.generation) return { kind: 'declared', foreign };
   if (foreign) return { kind: 'foreign', why: `it is the cluster ${now.system}, not ${before.system}` };
@@ -64,7 +73,7 @@ export function judgeHistory(before: Remembered, now: Found): Verdict {
       kind: 'foreign',
       why: `its generation is ${now.generation}, and ${before.generation} was forwarded before`,
     };
-  if (!now.hasMark) return { kind: 'replaced', why: 'it lacks the last that was seen of it' };
+  if (!now.hasMark) return LACKS_MARK;
   if (before.xmax > now.nextXid)
     return { kind: 'replaced', why: 'it has yet to give out transaction ids already seen' };
   if (now.timeline === before.timeline)
@@ -79,3 +88,23 @@ export function judgeHistory(before: Remembered, now: Found): Verdict {
 }
 
 const SAME = { kind: 'same' } as const;
+const LACKS_MARK = { kind: 'replaced', why: 'it lacks the last that was seen of it' } as const;
+
+/**
+ * What is remembered may have been restored together with the source, to the same moment: then only others know of what was
+ * lost. `watermark`: the newest that the source has. Where the generation was raised by hand to one that they have already,
+ * nothing says how much of theirs is common.
+ */
+export function judgeTold(
+  verdict: Verdict,
+  told: readonly Told[],
+  now: { readonly generation: number; readonly watermark: string },
+): Verdict {
+  if (verdict.kind !== 'same' && verdict.kind !== 'declared') return verdict;
+  const newest = Math.max(0, ...told.map(({ generation }) => generation));
+  if (newest > now.generation)
+    return { kind: 'foreign', why: `its generation is ${now.generation}, and ${newest} is known` };
+  if (!told.some(({ generation, value }) => generation === now.generation && value > now.watermark)) return verdict;
+  const why = 'a subscriber was told of more than it has';
+  return verdict.kind === 'same' ? { kind: 'replaced', why } : { kind: 'foreign', why };
+}
