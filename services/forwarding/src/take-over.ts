@@ -88,7 +88,7 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   const newest = await readWatermark(client, source.name);
   const verdict = judgeTold(judgeHistory(before === null ? null : { ...before, xmax }, found), told, {
     generation: found.generation,
-    watermark: newest === undefined ? BEFORE_EVERYTHING : rfc3339(newest),
+    watermark: newest === undefined ? null : rfc3339(newest),
   });
   const known = Math.max(before?.generation ?? 0, ...told.map((one) => one.generation));
   const { generation, mark, belief } = await drawConclusions(options, verdict, { before, known }, found);

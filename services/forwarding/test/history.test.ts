@@ -51,6 +51,11 @@ const declared: Verdict = { kind: 'declared', foreign: false };
 const stale: Verdict = { kind: 'stale', why: 'an old primary' };
 const told = (generation: number, seconds: number) => ({ generation, value: `2026-11-24T20:00:0${seconds}.000000Z` });
 
+test('a source that has no watermark of ours any more may have pruned them: only the generation speaks', () => {
+  const kindOf = (mark: ReturnType<typeof told>) => judgeTold(same, [mark], { generation: 3, watermark: null }).kind;
+  expect([kindOf(told(3, 9)), kindOf(told(4, 1))]).toEqual(['same', 'foreign']);
+});
+
 test.each<[string, Verdict, ReturnType<typeof told>[], string]>([
   ['nobody says anything', same, [], 'same'],
   ['they have what it has, or less', same, [told(3, 5), told(3, 1)], 'same'],

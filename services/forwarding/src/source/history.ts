@@ -92,19 +92,19 @@ const LACKS_MARK = { kind: 'replaced', why: 'it lacks the last that was seen of 
 
 /**
  * What is remembered may have been restored together with the source, to the same moment: then only others know of what was
- * lost. `watermark`: the newest that the source has. Where the generation was raised by hand to one that they have already,
- * nothing says how much of theirs is common.
+ * lost. `watermark`: the newest of ours that the source has; null: none, another forwarder may have pruned them. Where the
+ * generation was raised by hand to one that they have already, nothing says how much of theirs is common.
  */
 export function judgeTold(
   verdict: Verdict,
   told: readonly Told[],
-  now: { readonly generation: number; readonly watermark: string },
+  { generation: present, watermark }: { readonly generation: number; readonly watermark: string | null },
 ): Verdict {
   if (verdict.kind !== 'same' && verdict.kind !== 'declared') return verdict;
   const newest = Math.max(0, ...told.map(({ generation }) => generation));
-  if (newest > now.generation)
-    return { kind: 'foreign', why: `its generation is ${now.generation}, and ${newest} is known` };
-  if (!told.some(({ generation, value }) => generation === now.generation && value > now.watermark)) return verdict;
+  if (newest > present) return { kind: 'foreign', why: `its generation is ${present}, and ${newest} is known` };
+  const has = (value: string) => watermark === null || value <= watermark;
+  if (told.every(({ generation, value }) => generation < present || has(value))) return verdict;
   const why = 'a subscriber was told of more than it has';
   return verdict.kind === 'same' ? { kind: 'replaced', why } : { kind: 'foreign', why };
 }
