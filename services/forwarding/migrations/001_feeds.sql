@@ -26,6 +26,8 @@ create table subscriber_feed (
   subscriber text not null,
   -- on: deliver. paused: keep everything for later. disabled: drop; going on starts from then.
   wanted text not null default 'on' check (wanted in ('on', 'paused', 'disabled')),
+  -- Since it was disabled, until a rebuild is asked for.
+  dropped boolean not null default false,
   -- log: the log was delivered up to (lsn, index_in_transaction), and nothing before `frontier` is missing.
   -- journal: only `snapshot` counts.
   reading text not null default 'journal' check (reading in ('log', 'journal')),

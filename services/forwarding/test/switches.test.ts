@@ -100,6 +100,11 @@ test('after a subscriber was disabled no watermark claims what it was not given,
   await forwarder.live();
   await source.write(100);
   await waitFor('what came afterwards', async () => (await subscriber.count()) >= 400);
+  // It proves no more, and yet is not taken back to what was dropped on purpose.
+  const beats = async () => (await source.query('select max(id)::int as id from journal_watermark')).rows[0].id;
+  const last = await beats();
+  await waitFor('its feed to have been patient', async () => (await beats()) > last + 8, 30_000);
+  expect(await subscriber.count()).toBe(400);
   expect(subscriber.watermarks.filter(({ value }) => new Date(value) > rows[0].written)).toEqual([]);
   await forwarder.post('/admin/subscribers/query/rebuild');
   await waitFor('a watermark again', () =>

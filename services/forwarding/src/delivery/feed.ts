@@ -19,8 +19,10 @@ import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import { type FeedStatus, shareDone, stateOf } from './feed-status.ts';
-import type { FeedProgress, StoredFeed, Wanted, Wish } from './feeds.sql.ts';
+import type { FeedProgress, StoredFeed, Wish } from './feeds.sql.ts';
 import type { Journal } from './journal.ts';
+import { watchProgress } from './left-behind.ts';
+import { observeDelays } from './observe-delays.ts';
 import { pauseAfterRound } from './open-transaction.ts';
 import { openRate } from './rate.ts';
 import { beginsAt, openRun } from './run.ts';
@@ -120,8 +122,7 @@ export function openFeed(options: FeedOptions): Feed {
   /** Kafka serves this subscriber. */
   let standingBy = false;
   let lateMs = 0;
-  let heard: Progress | undefined;
-  let wanted: Wanted = stored.wanted;
+  let { wanted, dropped } = stored;
   let rebuildsBegun = stored.rebuildsBegun;
   let rebuildsFinished = stored.snapshot === SEES_NOTHING.text ? stored.rebuildsBegun - 1 : stored.rebuildsBegun;
   let position: LogPosition = stored.position;
@@ -135,12 +136,10 @@ export function openFeed(options: FeedOptions): Feed {
   if (reading.from === 'log') tail.cursors.add(reading);
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
+  const onReply = ({ progress }: DeliveryReply) => leftBehind.onReply(progress);
   const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate, onReply });
+  const leftBehind = watchProgress({ source, generation, replaced, now: () => performance.now() });
   const run = openRun({ source, generation, replaced, run: stored.run, told: stored.watermark, tail, delivery });
-
-  function onReply({ progress }: DeliveryReply): void {
-    if (progress.length > 0) heard = progress.find((one) => one.source === source && one.generation === generation);
-  }
 
   function go(to: Reading): void {
     if (reading.from === 'log') tail.cursors.delete(reading);
@@ -158,6 +157,7 @@ export function openFeed(options: FeedOptions): Feed {
       try {
         if (wanted !== 'on') await changed.wait(IDLE_WAIT_MS);
         else if (standingBy) await askHowFar();
+        else if (await takeBack()) continue;
         else if (reading.from === 'log') await readLog(reading);
         else await readJournal(reading);
       } catch (error) {
@@ -188,21 +188,10 @@ export function openFeed(options: FeedOptions): Feed {
     const messages = fresh.map((entry) => entry.message);
     if (!(await run.deliver(messages, kept, still))) return;
     if (!still()) return; // cut loose meanwhile: the journal repeats it
-    observeDelays(fresh);
+    observeDelays(delays, fresh, now());
     here.cursor += entries.length;
     if (isAfter(last, position)) position = last;
     tail.released();
-  }
-
-  /** Of each transaction once. */
-  function observeDelays(entries: readonly TailEntry[]): void {
-    const at = now();
-    let observed = -1;
-    for (const { lsn, xid, committedAt } of entries) {
-      if (lsn === observed || xid === 0) continue;
-      observed = lsn;
-      delays.observe(Math.max(0, at - committedAt) / 1_000);
-    }
   }
 
   async function readJournal(here: InJournal): Promise<void> {
@@ -246,7 +235,7 @@ export function openFeed(options: FeedOptions): Feed {
 
   function follow(wish: Wish): void {
     const before = wanted;
-    wanted = wish.wanted;
+    ({ wanted, dropped } = wish);
     if (wish.rebuildsAsked > rebuildsBegun) {
       rebuildsBegun = wish.rebuildsAsked;
       startFrom({ snapshot: SEES_NOTHING, at: now() }, 'rebuild');
@@ -261,6 +250,18 @@ export function openFeed(options: FeedOptions): Feed {
     keepFrom(start);
     logger.info({ subscriber: name, reason: why }, 'feed starts over from the journal');
     go(inJournal());
+  }
+
+  /** To where the subscriber says it is, if it proves nothing of what it is given; not to what was dropped for it. */
+  async function takeBack(): Promise<boolean> {
+    const here = reading;
+    const has = dropped ? undefined : leftBehind.since(run.told().watermark);
+    if (has === undefined) return false;
+    const start = await journal.before(has);
+    if (reading === here && serves())
+      startFrom(start ?? { snapshot: SEES_NOTHING, at: now() }, `it proves no more than ${has}`);
+    leftBehind.takenBack();
+    return true;
   }
 
   /** The subscriber has, or is not to have, what comes before it: deliveries begin there. */
@@ -297,8 +298,8 @@ export function openFeed(options: FeedOptions): Feed {
     const newest = checkpoints[checkpoints.length - 1];
     // Dropped: going on starts from here. But a rebuild that was begun is delivered whole, whenever it goes on.
     if (wanted === 'disabled' && newest !== undefined && rebuildsFinished === rebuildsBegun) keepFrom(newest);
-    if (standingBy && heard !== undefined) {
-      const { value } = heard;
+    const value = leftBehind.heard()?.value;
+    if (standingBy && value !== undefined) {
       const has = checkpoints.findLast((checkpoint) => checkpoint.at > kept.at && beginsAt(checkpoint) <= value);
       if (has !== undefined) keepFrom(has);
     }
@@ -320,7 +321,7 @@ export function openFeed(options: FeedOptions): Feed {
       events_per_second: rate.perSecond(),
       delivered_events: delivery.delivered(),
       open_gaps: delivery.openGaps(),
-      proven: heard?.value ?? null,
+      proven: leftBehind.heard()?.value ?? null,
       failing_since: failure?.since ?? null,
       last_error: failure?.error ?? null,
       rebuild: {
@@ -352,7 +353,7 @@ export function openFeed(options: FeedOptions): Feed {
     startOver: (why) => startFrom({ snapshot: SEES_NOTHING, at: now() }, why),
     fill,
     kept: () => kept,
-    heard: () => heard,
+    heard: leftBehind.heard,
     acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: run.told().watermark }),
     progress: () => ({
       subscriber: name,

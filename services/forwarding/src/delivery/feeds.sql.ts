@@ -10,6 +10,8 @@ export type Wanted = 'on' | 'paused' | 'disabled';
 export interface StoredFeed {
   readonly subscriber: string;
   readonly wanted: Wanted;
+  /** Since it was disabled, and not rebuilt: it lacks what was dropped. */
+  readonly dropped: boolean;
   readonly reading: 'log' | 'journal';
   readonly position: LogPosition;
   readonly frontier: number;
@@ -124,6 +126,7 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
     rows: {
       subscriber: string;
       wanted: Wanted;
+      dropped: boolean;
       reading: 'log' | 'journal';
       lsn: string;
       index_in_transaction: bigint;
@@ -138,7 +141,7 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
     }[];
   }>(
     knex,
-    `select subscriber, wanted, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
+    `select subscriber, wanted, dropped, reading, lsn::text, index_in_transaction, frontier::text, snapshot::text, covered_at,
        run, watermark, published, rebuilds_asked, rebuilds_begun
      from subscriber_feed where source = ?`,
     [source],
@@ -146,6 +149,7 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
   return rows.map((row) => ({
     subscriber: row.subscriber,
     wanted: row.wanted,
+    dropped: row.dropped,
     reading: row.reading,
     position: { lsn: parseLsn(row.lsn), index: Number(row.index_in_transaction) },
     frontier: parseLsn(row.frontier),
@@ -159,12 +163,15 @@ export async function readFeeds(knex: Knex, source: string, subscribers: readonl
   }));
 }
 
-export type FeedProgress = Omit<StoredFeed, 'wanted' | 'rebuildsAsked' | 'coveredAt'> & { readonly coveredAt: number };
+export type FeedProgress = Omit<StoredFeed, 'wanted' | 'dropped' | 'rebuildsAsked' | 'coveredAt'> & {
+  readonly coveredAt: number;
+};
 
 /** What people want of a feed meanwhile. */
 export interface Wish {
   readonly subscriber: string;
   readonly wanted: Wanted;
+  readonly dropped: boolean;
   readonly rebuildsAsked: number;
 }
 
@@ -183,7 +190,9 @@ export async function storeProgress(
   { reached, mark, guarded }: Reach,
   feeds: readonly FeedProgress[],
 ): Promise<Wish[]> {
-  const { rows } = await raw<{ rows: { subscriber: string; wanted: Wanted; rebuilds_asked: number }[] }>(
+  const { rows } = await raw<{
+    rows: { subscriber: string; wanted: Wanted; dropped: boolean; rebuilds_asked: number }[];
+  }>(
     knex,
     `with lead as (
        update source_lead set reached = ?, mark = ?, guarded = ?
@@ -198,7 +207,7 @@ export async function storeProgress(
        as i(subscriber, reading, lsn, index_in_transaction, frontier, snapshot, covered_at, run, watermark, published,
          rebuilds_begun)
      where f.source = lead.source and f.subscriber = i.subscriber
-     returning f.subscriber, f.wanted, f.rebuilds_asked`,
+     returning f.subscriber, f.wanted, f.dropped, f.rebuilds_asked`,
     [
       formatLsn(reached),
       JSON.stringify(mark),
@@ -218,15 +227,15 @@ export async function storeProgress(
       feeds.map((feed) => feed.rebuildsBegun),
     ],
   );
-  return rows.map((row) => ({ subscriber: row.subscriber, wanted: row.wanted, rebuildsAsked: row.rebuilds_asked }));
+  return rows.map(({ rebuilds_asked: rebuildsAsked, ...wish }) => ({ ...wish, rebuildsAsked }));
 }
 
 /** For all sources; any instance may write it, the one that leads follows. False: no such subscriber. */
 export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted): Promise<boolean> {
   const { rows } = await raw<{ rows: unknown[] }>(
     knex,
-    'update subscriber_feed set wanted = ? where subscriber = ? returning 1',
-    [wanted, subscriber],
+    `update subscriber_feed set wanted = ?, dropped = dropped or ? where subscriber = ? returning 1`,
+    [wanted, wanted === 'disabled', subscriber],
   );
   return rows.length > 0;
 }
@@ -234,7 +243,7 @@ export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted
 export async function askForRebuild(knex: Knex, subscriber: string): Promise<boolean> {
   const { rows } = await raw<{ rows: unknown[] }>(
     knex,
-    'update subscriber_feed set rebuilds_asked = rebuilds_asked + 1 where subscriber = ? returning 1',
+    'update subscriber_feed set rebuilds_asked = rebuilds_asked + 1, dropped = false where subscriber = ? returning 1',
     [subscriber],
   );
   return rows.length > 0;

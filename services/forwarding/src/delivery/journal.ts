@@ -21,6 +21,7 @@ import {
   type Stretch,
   summarizeXids,
 } from './journal.sql.ts';
+import { readSnapshotBefore } from './left-behind.sql.ts';
 import { blocksOf, openOrderSnapshots } from './order-snapshots.ts';
 import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
 
@@ -49,6 +50,8 @@ export interface Journal {
   refill(since: Snapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
+  /** Where a subscriber goes on that has everything decided before `value`; undefined: too long ago. */
+  before(value: string): Promise<{ readonly snapshot: Snapshot; readonly at: number } | undefined>;
   /** Whose transaction this is, while it is open. */
   holder(xid: number): Promise<Holder | undefined>;
   /** What is being read fails at once: nobody waits for a source that is gone. */
@@ -223,6 +226,10 @@ export function openJournal(options: JournalOptions): Journal {
       const rows = await withClient((client) => readGaps(client, gaps, MAX_FILL));
       const events = rows.map((row) => rowOf(row).message);
       return [...events, ...(await snapshots.instead(gaps, events, rows.length < MAX_FILL))];
+    },
+    before: async (value) => {
+      const found = await withClient((client) => readSnapshotBefore(client, value));
+      return found && { snapshot: parseSnapshot(found.text), at: found.at };
     },
     holder: (xid) => withClient((client) => readHolder(client, xid)),
     close: async () => {
