@@ -13,21 +13,42 @@ export interface TopicPlace {
 }
 
 /** As the brokers have it now. Rejects when none answers, and when there is no such topic. */
-export async function readTopicPlace(
+export function readTopicPlace(
   connection: KafkaConnection,
   topic: DeclaredTopic,
   logger: KafkaLogger,
 ): Promise<TopicPlace> {
-  const next_offsets = await endOffsets(connection, topic, logger);
+  return readPlace(
+    () => readId(connection, topic),
+    () => endOffsets(connection, topic, logger),
+  );
+}
+
+/** A topic is not made again more often than this while it is read. */
+const TRIES = 5;
+
+/** Of one topic: the offsets of one and the id of another, made again between the two, would look like nothing ever lost. */
+export async function readPlace(
+  topicId: () => Promise<string>,
+  nextOffsets: () => Promise<readonly number[]>,
+): Promise<TopicPlace> {
+  let before = await topicId();
+  for (let tries = 0; tries < TRIES; tries++) {
+    const next_offsets = await nextOffsets();
+    const topic_id = await topicId();
+    if (topic_id === before) return { topic_id, next_offsets };
+    before = topic_id;
+  }
+  throw new Error('the topic is made again and again');
+}
+
+async function readId({ brokers, security }: KafkaConnection, topic: DeclaredTopic): Promise<string> {
   const failures: unknown[] = [];
-  for (const address of connection.brokers) {
+  for (const address of brokers) {
     try {
-      const link = await openLink(address, connection.security);
+      const link = await openLink(address, security);
       try {
-        return {
-          topic_id: readTopicId(await link.request(TOPIC_ID, topicIdRequest(topic.name)), topic.name),
-          next_offsets,
-        };
+        return readTopicId(await link.request(TOPIC_ID, topicIdRequest(topic.name)), topic.name);
       } finally {
         link.close();
       }
