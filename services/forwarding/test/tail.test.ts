@@ -56,6 +56,28 @@ test('there is no place when the snapshot is older than what was there before th
   expect(tail.hold(6)).toMatchObject({ lost: false });
 });
 
+test('a feed comes back to a backlog only within what is read ahead of it: farther behind it would be cut loose again', () => {
+  const tail = tailOf(20_000);
+  const place = tail.hold(10);
+  for (let at = 1; at <= 2_001; at++) tail.push({ ...entry(at, 0, at + 10), committedAt: 1_000_000 });
+  if (place === undefined) throw new Error('there is no place');
+  expect(tail.isNear(place, 1_001_000)).toBe(true);
+  expect(tail.isNear(place, 1_003_000)).toBe(false);
+  expect(tail.isNear({ ...place, cursor: place.cursor + 1 }, 1_003_000)).toBe(true);
+  for (let at = 2_002; at <= 10_001; at++) tail.push({ ...entry(at, 0, at + 10), committedAt: 1_000_000 });
+  expect(tail.isNear(place, 1_001_000)).toBe(false);
+  expect(tail.isNear({ ...place, lost: true }, 1_001_000)).toBe(false);
+});
+
+test('what waited before a feed came has not waited for it', () => {
+  const tail = tailOf(2_000);
+  expect(tail.waitingMs(tail.begin(), 0)).toBe(0);
+  const long = performance.now() - 60_000;
+  tail.push({ ...entry(1, 0, 11), receivedAt: long });
+  expect(tail.waitingMs(tail.begin(), performance.now())).toBeLessThan(30_000);
+  expect(tail.waitingMs(tail.begin(), long)).toBeGreaterThanOrEqual(60_000);
+});
+
 test('a place is lost when room is needed, and the reader never waits for it', () => {
   const tail = tailOf(2_000);
   const place = tail.hold(6);

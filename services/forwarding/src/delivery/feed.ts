@@ -84,7 +84,7 @@ export interface Feed {
   keep(checkpoints: readonly Checkpoint[]): void;
   /** Undefined: it reads the journal, and nothing of the log is kept for it. */
   frontier(): number | undefined;
-  /** How long the first entry it has not delivered has been in the tail, ms; 0 without one. */
+  /** How long the first entry it has not delivered has waited for it in the tail, ms; 0 without one. */
   waitingMs(): number;
   /** Sends it to the journal, so that the log can go on without it. */
   cutLoose(why: string): void;
@@ -95,6 +95,8 @@ type Reading = InLog | InJournal;
 interface InLog {
   readonly from: 'log';
   cursor: number;
+  /** It came here then; monotonic clock, ms. */
+  readonly since: number;
   /** Everything visible in it was delivered from the journal, and is passed over where the tail repeats it. */
   readonly joinedWith: Snapshot | undefined;
 }
@@ -107,8 +109,6 @@ interface InJournal {
 
 const MOST_MESSAGES = 1_000;
 const MOST_BYTES = 2 * 1024 * 1024;
-/** A feed comes back to the log when no more than this is waiting there for it. */
-const JOIN_WITHIN = 10_000;
 const IDLE_WAIT_MS = 1_000;
 const RETRY_MS = 1_000;
 const ASK_EVERY_MS = 1_000;
@@ -131,7 +131,7 @@ export function openFeed(options: FeedOptions): Feed {
     at: stored.coveredAt ?? now(),
   };
   let reading: Reading = options.startsInLog
-    ? { from: 'log', cursor: tail.begin(), joinedWith: undefined }
+    ? { from: 'log', cursor: tail.begin(), since: performance.now(), joinedWith: undefined }
     : inJournal();
   if (reading.from === 'log') tail.cursors.add(reading);
   let closed = false;
@@ -213,9 +213,9 @@ export function openFeed(options: FeedOptions): Feed {
       here.blocksLeft = 0;
       kept = { snapshot: refill.until, at: refill.at };
       if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
-      if (place !== undefined && !place.lost && tail.pending(place.cursor) <= JOIN_WITHIN) {
+      if (place !== undefined && tail.isNear(place, now())) {
         position = tail.positionBefore(place.cursor);
-        go({ from: 'log', cursor: place.cursor, joinedWith: refill.until });
+        go({ from: 'log', cursor: place.cursor, since: performance.now(), joinedWith: refill.until });
       }
     } finally {
       if (place !== undefined) tail.giveBack(place);
@@ -370,10 +370,7 @@ export function openFeed(options: FeedOptions): Feed {
     follow,
     keep,
     frontier: () => (reading.from === 'log' ? tail.frontier(reading.cursor) : undefined),
-    waitingMs: () => {
-      const [first] = reading.from === 'log' ? tail.take(reading.cursor, 1, 0) : [];
-      return first === undefined ? 0 : performance.now() - first.receivedAt;
-    },
+    waitingMs: () => (reading.from === 'log' ? tail.waitingMs(reading.cursor, reading.since) : 0),
     cutLoose,
     close: async () => {
       closed = true;

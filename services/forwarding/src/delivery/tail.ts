@@ -54,12 +54,16 @@ export interface Tail {
   take(cursor: number, most: number, mostBytes: number): readonly TailEntry[];
   /** Entries from the cursor to the end. */
   pending(cursor: number): number;
+  /** How long the first of them has waited for a feed that reads here since `since` (monotonic clock), ms; 0 without one. */
+  waitingMs(cursor: number, since: number): number;
   /**
    * Holds the place from which a feed goes on that has everything visible in a snapshot with this xmin, until it is given
    * back or there is no room. Undefined: the tail does not reach back far enough; a later snapshot will do.
    */
   hold(xmin: number): Place | undefined;
   giveBack(place: Place): void;
+  /** So little is waiting there (at `now`, source's clock, ms) that a feed can go on from it without being cut loose again. */
+  isNear(place: Place, now: number): boolean;
   /** The first entry that is kept. */
   begin(): number;
   /** The last entry before the cursor. */
@@ -93,6 +97,12 @@ export interface TailOptions {
   readonly barrierXid: number;
 }
 
+/** Older commits are a backlog. */
+export const BACKLOG_MS = 2_000;
+/** Of a backlog two deliveries are read ahead: more would wait in memory, and be no sooner anywhere. */
+export const BACKLOG_AHEAD = 2_000;
+/** A feed comes back to the log when no more than this is waiting there for it; of a backlog what is read ahead. */
+const JOIN_WITHIN = 10_000;
 const COMPACT_AFTER = 4_096;
 /** Kept though every cursor has passed them: a snapshot taken now must not be older than what was let go. */
 const KEEP_ENTRIES = 1_000;
@@ -180,6 +190,15 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       return taken;
     },
     pending: (cursor) => first + count() - cursor,
+    waitingMs: (cursor, since) => {
+      const entry = at(cursor);
+      return entry === undefined ? 0 : performance.now() - Math.max(entry.receivedAt, since);
+    },
+    isNear: ({ cursor, lost }, now) => {
+      const last = entries[entries.length - 1];
+      const isBacklog = last !== undefined && now - last.committedAt > BACKLOG_MS;
+      return !lost && first + count() - cursor <= (isBacklog ? BACKLOG_AHEAD : JOIN_WITHIN);
+    },
     hold: (xmin) => {
       if (letGoXid >= xmin) return undefined;
       const place: HeldPlace = { xmin, cursor: first, lost: false, open: true };

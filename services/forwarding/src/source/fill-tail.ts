@@ -1,6 +1,6 @@
 // What the log reader hands out becomes entries of the tail. When the tail is full the reader waits.
 
-import type { Tail, TailEntry } from '../delivery/tail.ts';
+import { BACKLOG_AHEAD, BACKLOG_MS, type Tail, type TailEntry } from '../delivery/tail.ts';
 import type { GenerationOf } from './generations.ts';
 import type { EventMark } from './history.ts';
 import { type JournalRow, journalRowReader, rfc3339, type WatermarkRow } from './journal-row.ts';
@@ -32,10 +32,6 @@ export interface Begin {
 
 /** A watermark's entry: a few short strings. */
 const WATERMARK_BYTES = 600;
-/** Older commits are no part of what feeds come back to. */
-const BACKLOG_MS = 2_000;
-/** Of a backlog two deliveries are read ahead: more would wait in memory, and be no sooner anywhere. */
-const BACKLOG_AHEAD = 2_000;
 const JOURNAL = 'order_event';
 const WATERMARKS = 'journal_watermark';
 const RAISES = 'generation_raised';
