@@ -85,7 +85,8 @@ export async function claimMoves(
 
 /**
  * Remembers what the watermark that is about to be proven says of lost histories, and marks what they may have issued. Locks
- * the table against deliveries under way in other processes: one that ends later finds the row made here.
+ * the table against deliveries under way in other processes: one that ends later finds the row made here. Index:
+ * consumer_position_age.
  */
 export async function rememberReplaced(
   trx: Knex.Transaction,
@@ -99,30 +100,40 @@ export async function rememberReplaced(
      on conflict (source, generation) do nothing`,
     [source, replaced.map(({ generation }) => generation), replaced.map(({ from }) => from)],
   );
-  await markReplaced(trx, null);
+  // One by one, and with their values: a join with the table made above would read every position.
+  for (const { generation, from } of replaced)
+    await trx.raw(
+      `update consumer_position p set ${waitsForOrder('?')}
+       where p.source = ? and p.generation < ? and p.occurred_at >= ?::timestamptz`,
+      [generation, generation, source, generation, from],
+    );
 }
 
-/**
- * Orders whose last event a lost history may have issued wait for what the newer one has, of these orders or (null) of all: the
- * journal's next event or, where there is none, the order as it is now. Index: consumer_position_age, or the primary key.
- */
-async function markReplaced(trx: Knex.Transaction, orders: readonly string[] | null): Promise<void> {
+/** Of these orders those whose last event a lost history may have issued. Index: the primary keys. */
+async function markReplaced(trx: Knex.Transaction, orders: string[]): Promise<void> {
   await trx.raw(
     `with doubtful as (
        select p.order_id, p.source, max(r.generation) as generation
-       from consumer_replaced r
-       join consumer_position p
-         on p.source = r.source and p.generation < r.generation and p.occurred_at >= r.replaced_from
-       ${orders === null ? '' : 'where p.order_id = any(:orders::uuid[])'}
+       from consumer_position p
+       join consumer_replaced r
+         on r.source = p.source and r.generation > p.generation and r.replaced_from <= p.occurred_at
+       where p.order_id = any(?::uuid[])
        group by p.order_id, p.source
      )
-     update consumer_position p set
-       waits_for = case when p.waits_for = 'parked' then p.waits_for else 'gap' end,
-       seen_version = case when p.seen_generation < d.generation then 0 else p.seen_version end,
-       seen_generation = greatest(p.seen_generation, d.generation)
+     update consumer_position p set ${waitsForOrder('d.generation')}
      from doubtful d where p.order_id = d.order_id and p.source = d.source`,
-    orders === null ? {} : { orders },
+    [orders],
   );
+}
+
+/**
+ * What the newer generation has of the order is waited for: the journal's next event or, where there is none, the order as it
+ * is now.
+ */
+function waitsForOrder(generation: string): string {
+  return `waits_for = case when p.waits_for = 'parked' then p.waits_for else 'gap' end,
+    seen_version = case when p.seen_generation < ${generation} then 0 else p.seen_version end,
+    seen_generation = greatest(p.seen_generation, ${generation})`;
 }
 
 /**
