@@ -153,7 +153,7 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
     const started = performance.now();
     // step: before a batch is sent
     try {
-      const result = await client.query<Returned>({ name: statement.name, text: statement.text, values });
+      const result = await lane.query<Returned>(client, { name: statement.name, text: statement.text, values });
       batches++;
       rowsSent += entries.length;
       return result.rows;

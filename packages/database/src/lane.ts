@@ -1,4 +1,9 @@
 // A dedicated connection for one batch statement, with its plan pinned and its time limits set; replaced when it is lost.
+//
+// Its queries go through pg's callback, and one watch looks for silence. pg's own promise and `query_timeout` leave closures
+// behind with each query that V8's young collections do not free, nor what the query held: at 300 payments/s 1.4 MB in each
+// of them, and so a full collection every 2.5 s, whose 15 ms were the tail of the latency (seen with --trace-gc; now 0.6 MB).
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { refuseLossySettings } from './durability.ts';
 
@@ -6,12 +11,15 @@ const CONNECT_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
 /** The server's own limit comes first; beyond it the server is not there any more, or waits for a standby that is not. */
 const SILENCE_MARGIN_MS = 1_000;
+const WATCH_MS = 250;
 const FIRST_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 500;
 
 export interface Lane {
   /** The connection; rejects when there is none by `giveUpAt` (monotonic ms). */
   connect(giveUpAt: number): Promise<pg.Client>;
+  /** One at a time. Rejects also when the server says nothing beyond every limit of its own. */
+  query<Row extends pg.QueryResultRow>(client: pg.Client, config: pg.QueryConfig): Promise<pg.QueryResult<Row>>;
   /** Gives up a connection that was lost. */
   drop(client: pg.Client): void;
   close(): Promise<void>;
@@ -27,6 +35,8 @@ export interface LaneOptions {
 export function openLane(options: LaneOptions): Lane {
   const { statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options;
   let current: pg.Client | null = null;
+  /** When the query was sent that is not answered yet; monotonic ms. */
+  let asked: number | null = null;
 
   async function connect(giveUpAt: number): Promise<pg.Client> {
     for (let backoff = FIRST_BACKOFF_MS; current === null; backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2)) {
@@ -42,12 +52,13 @@ export function openLane(options: LaneOptions): Lane {
   }
 
   async function open(): Promise<pg.Client> {
+    const socket = new Socket();
     const client = new pg.Client({
       connectionString: options.connectionString,
+      stream: () => socket,
       application_name: options.applicationName,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
-      query_timeout: statementTimeoutMs + SILENCE_MARGIN_MS,
       // The plan must not depend on statistics: a day's partition is empty when its first batch is planned (facts.md).
       options: [
         'plan_cache_mode=force_generic_plan',
@@ -60,6 +71,12 @@ export function openLane(options: LaneOptions): Lane {
         .map((setting) => `-c ${setting}`)
         .join(' '),
     });
+    const watch = setInterval(() => {
+      if (asked === null || performance.now() - asked <= statementTimeoutMs + SILENCE_MARGIN_MS) return;
+      socket.destroy(new Error('the server does not answer'));
+    }, WATCH_MS);
+    watch.unref();
+    client.once('end', () => clearInterval(watch));
     // An error between queries; the next query on it fails too, and is handled there.
     client.on('error', () => drop(client));
     try {
@@ -72,6 +89,20 @@ export function openLane(options: LaneOptions): Lane {
     }
   }
 
+  function query<Row extends pg.QueryResultRow>(
+    client: pg.Client,
+    config: pg.QueryConfig,
+  ): Promise<pg.QueryResult<Row>> {
+    asked = performance.now();
+    return new Promise((resolve, reject) => {
+      void client.query<Row>(config, (error: Error | null, result) => {
+        asked = null;
+        if (error === null) resolve(result);
+        else reject(error);
+      });
+    });
+  }
+
   function drop(client: pg.Client): void {
     if (current === client) current = null;
     client.end().catch(() => undefined); // it is lost already; there is nobody to tell
@@ -79,6 +110,7 @@ export function openLane(options: LaneOptions): Lane {
 
   return {
     connect,
+    query,
     drop,
     close: async () => {
       const client = current;
