@@ -189,11 +189,23 @@ test('a slot whose readers have never said how far they are holds every event, w
     const why = expect.stringContaining('none of its readers');
     expect((await expire()).held).toMatchObject([{ day: dayOf(longAgo), by: [{ who: `slot ${slot}`, why }] }]);
     await hasRead(`${slot}/points`);
-    expect(await expire()).toMatchObject({ dropped: [dayOf(longAgo)], held: [] });
+    // What other tests keep open on this server holds a new slot back for a while.
+    const dropped: string[] = [];
+    const moveOn = 'select pg_log_standby_snapshot(), pg_replication_slot_advance(?, pg_current_wal_lsn())';
+    await waitFor(
+      'the slot to be past the day',
+      async () => {
+        await t.knex.raw(moveOn, [slot]);
+        dropped.push(...(await expire()).dropped);
+        return dropped.length > 0;
+      },
+      60_000,
+    );
+    expect(dropped).toEqual([dayOf(longAgo)]);
   } finally {
     await t.knex.raw('select pg_drop_replication_slot(?)', [slot]);
   }
-});
+}, 90_000);
 
 test('whatever a row names as its transaction, its whole id is never one that has yet to be given out', async () => {
   const { rows } = await t.knex.raw(
