@@ -81,7 +81,7 @@ export function openLane(options: LaneOptions): Lane {
     client.on('error', () => drop(client));
     try {
       await client.connect();
-      await refuseLossySettings((sql) => client.query(sql));
+      await refuseLossySettings((text) => query(client, { text }));
       return client;
     } catch (error) {
       drop(client); // refused or half open: it must not stay behind, one for each try

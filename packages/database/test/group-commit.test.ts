@@ -1,4 +1,6 @@
 // Rows committed together: each is accounted for, whatever happens to the batch, the connection or the server.
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { freshDatabase, startProxy, type TestProxy, waitFor } from '@ballast/database/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -55,10 +57,16 @@ let commit: GroupCommit<Row, Taken>;
 const open: GroupCommit<Row, Taken>[] = [];
 
 function openCommit(
-  options: { direct?: boolean; maxWaiting?: number; maxBatch?: number; statementTimeoutMs?: number } = {},
+  options: {
+    direct?: boolean;
+    port?: number;
+    maxWaiting?: number;
+    maxBatch?: number;
+    statementTimeoutMs?: number;
+  } = {},
 ): GroupCommit<Row, Taken> {
   const url = new URL(db.url);
-  if (options.direct !== true) url.port = String(proxy.port);
+  if (options.direct !== true) url.port = String(options.port ?? proxy.port);
   const { maxWaiting, maxBatch, statementTimeoutMs } = options;
   const opened = openGroupCommit({
     connectionString: url.href,
@@ -209,6 +217,28 @@ test('a server that says nothing any more is left after a while, and the rows ar
   });
   proxy.release();
   expect(await result).toEqual({ kind: 'absent', resent: true });
+});
+
+test('a server that falls silent while a connection is being opened is left too: the row goes on another one', async () => {
+  const target = new URL(db.url);
+  let silenced = 0;
+  const listener = createServer((client) => {
+    const server = connect({ host: target.hostname, port: Number(target.port) });
+    server.on('data', (chunk) => client.write(chunk));
+    client.on('data', (chunk) => {
+      if (silenced === 0 && chunk.includes('synchronous_standby_names') && ++silenced === 1) server.pause();
+      server.write(chunk);
+    });
+    for (const [one, other] of [[client, server] as const, [server, client] as const])
+      one.on('error', () => undefined).on('close', () => other.destroy());
+  });
+  await once(listener.listen(0, '127.0.0.1'), 'listening');
+  const { port } = listener.address() as AddressInfo;
+  const impatient = openCommit({ port, statementTimeoutMs: 200 });
+  expect(await impatient.submit(row(0), performance.now() + 20_000)).toMatchObject({ kind: 'applied' });
+  expect(silenced).toBe(1);
+  await impatient.close();
+  listener.close();
 });
 
 describe('a lock', () => {
