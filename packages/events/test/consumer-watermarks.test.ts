@@ -4,7 +4,7 @@ import { type Knex, openDatabase } from '@ballast/database';
 import { freshDatabase, type TestDatabase } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Consumer, type ConsumerOptions, migrateConsumer, openConsumer, readWatermarks } from '../src/index.ts';
-import { newOrderId, orderEvent } from './support/events.ts';
+import { newOrderId, orderEvent, second, watermark } from './support/events.ts';
 
 let database: TestDatabase;
 let knex: Knex;
@@ -39,24 +39,6 @@ function open(extra: Partial<ConsumerOptions> = {}): Consumer {
     ...extra,
   });
 }
-
-const run = '0199a000-0000-7000-8000-000000000001';
-
-function watermark(value: string, after: string | null = BEFORE_EVERYTHING, generation = 1): Watermark {
-  return {
-    kind: 'watermark',
-    source: 'collection',
-    generation,
-    node: 'main',
-    value,
-    run,
-    after,
-    since: null,
-    replaced: [],
-  };
-}
-
-const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
 
 test('a watermark is passed on after the events before it, and never backwards', async () => {
   const seen: string[] = [];

@@ -1,9 +1,9 @@
-import { BEFORE_EVERYTHING, type OrderEvent, type Watermark } from '@ballast/contracts';
+import type { OrderEvent } from '@ballast/contracts';
 import { type Knex, openDatabase } from '@ballast/database';
 import { freshDatabase, type TestDatabase } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Consumer, type ConsumerOptions, migrateConsumer, openConsumer } from '../src/index.ts';
-import { merchantId, newOrderId, orderEvent } from './support/events.ts';
+import { merchantId, newOrderId, orderEvent, second, watermark } from './support/events.ts';
 
 let database: TestDatabase;
 let knex: Knex;
@@ -67,24 +67,6 @@ async function waitingForLocks(): Promise<number> {
   );
   return rows[0].count;
 }
-
-const run = '0199a000-0000-7000-8000-000000000001';
-
-function watermark(value: string, after: string | null = BEFORE_EVERYTHING, generation = 1): Watermark {
-  return {
-    kind: 'watermark',
-    source: 'collection',
-    generation,
-    node: 'main',
-    value,
-    run,
-    after,
-    since: null,
-    replaced: [],
-  };
-}
-
-const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
 
 test('each event takes effect once, however often it is delivered', async () => {
   const consumer = open();

@@ -1,5 +1,5 @@
 // Order events as a forwarder would deliver them.
-import type { OrderEvent } from '@ballast/contracts';
+import { BEFORE_EVERYTHING, type OrderEvent, type Watermark } from '@ballast/contracts';
 import { uuidv7 } from '@ballast/database';
 
 export const merchantId = uuidv7(Date.now());
@@ -26,6 +26,25 @@ export function orderEvent(orderId: string, version: number, changes: Partial<Or
     ...changes,
   };
 }
+
+/** The run that a test's watermarks belong to. */
+export const run = '0199a000-0000-7000-8000-000000000001';
+
+export function watermark(value: string, after: string | null = BEFORE_EVERYTHING, generation = 1): Watermark {
+  return {
+    kind: 'watermark',
+    source: 'collection',
+    generation,
+    node: 'main',
+    value,
+    run,
+    after,
+    since: null,
+    replaced: [],
+  };
+}
+
+export const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
 
 function orderState(orderId: string, version: number): OrderEvent['data'] {
   return {

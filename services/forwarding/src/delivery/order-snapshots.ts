@@ -9,7 +9,7 @@
 //
 // A snapshot is the order as it is now, so a live event may have been overtaken by it: the consumer drops that as a repeat.
 
-import type { DeliveryReply } from '@ballast/contracts';
+import type { Gap } from '@ballast/contracts';
 import type { OutgoingEvent } from '@ballast/events/kafka';
 import type pg from 'pg';
 import type { Piece } from './journal.ts';
@@ -22,8 +22,6 @@ import {
   readSnapshots,
 } from './order-snapshots.sql.ts';
 import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
-
-type Gap = DeliveryReply['gaps'][number];
 
 export interface OrderSnapshots {
   /** The days in which something may have to be remade for a reader that has what `since` sees. */
