@@ -2,8 +2,8 @@
 //
 // A partition has one batch at a time: encoded once, sent, and sent again as the very same bytes until it is acknowledged,
 // to whoever leads the partition then. Its sequence numbers let the broker drop what it has already, so a send whose answer
-// was lost makes no repeat. The next batch is whatever arrived meanwhile. Partitions with the same leader share requests,
-// in two lanes: while the broker works on one, the other is encoded.
+// was lost makes no repeat. The next batch is whatever arrived meanwhile. Partitions with the same leader share requests:
+// what is little goes in one, much in two lanes, one encoded while the broker works on the other.
 //
 // When that does not help within `giveUpAfterMs`, or the broker refuses, the publisher fails for good: what it held is
 // *unknown*, and its owner opens another and sends again. Repeats in the topic are allowed, losses are not.
@@ -55,8 +55,8 @@ export class PublishFailed extends Error {
 const MAX_BATCH_BYTES = 700_000;
 const RECORD_OVERHEAD_BYTES = 600;
 const MAX_BATCH_RECORDS = 500;
-/** One request: encoding it holds the event loop for some 5 ms. */
-const MAX_REQUEST_RECORDS = 1_000;
+/** One request. Half of what an owner publishes at once: much then fills both lanes, and the broker has a request all the time. */
+const MAX_REQUEST_RECORDS = 500;
 /** What may wait here, unacknowledged: about 30 MB. The owner publishes in windows below it. */
 export const MAX_PENDING_RECORDS = 20_000;
 /** How long a broker may wait for its replicas; shorter than we wait for its answer. */
@@ -159,7 +159,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   function runLane(leader: number, lane: number): void {
     const name = `${leader}/${lane}`;
     if (busyLanes.has(name) || failure !== undefined) return;
-    const batches = takeBatches(leader, lane);
+    const batches = takeBatches(leader);
     if (batches.length === 0) return;
     busyLanes.add(name);
     send(leader, batches).then(
@@ -172,12 +172,11 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     );
   }
 
-  function takeBatches(leader: number, lane: number): Batch[] {
+  function takeBatches(leader: number): Batch[] {
     const batches: Batch[] = [];
     let room = MAX_REQUEST_RECORDS;
     for (const [number, partition] of partitions.entries()) {
-      if (cluster.leaders()[number] !== leader || number % LANES_PER_LEADER !== lane) continue;
-      if (partition.inFlight || room <= 0) continue;
+      if (cluster.leaders()[number] !== leader || partition.inFlight || room <= 0) continue;
       partition.batch ??= nextBatch(number, partition);
       if (partition.batch === undefined) continue;
       room -= partition.batch.items.length;

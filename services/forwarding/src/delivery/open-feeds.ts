@@ -37,7 +37,7 @@ export interface Feeds {
 /** Not more than fifty deliveries a second to one subscriber. */
 const DIRECT_INTERVAL_MS = 20;
 /** Commits of one moment share a request; half of what p50 from commit to acknowledgement may be. */
-const KAFKA_INTERVAL_MS = 2;
+const KAFKA_INTERVAL_MS = 1;
 
 export function openFeeds(options: FeedsOptions): Feeds {
   const { stored, subscribers, kafka, journal, logger } = options;

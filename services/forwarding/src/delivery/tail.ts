@@ -42,6 +42,7 @@ interface HeldPlace {
 }
 
 export interface Tail {
+  /** Whoever waits for `grew` is told by the caller: at the commit, not at each row of a transaction. */
   push(entry: TailEntry): void;
   /**
    * True: nobody needs what stands at this position, and it is passed over as if it had come and gone. So a long backlog
@@ -165,7 +166,6 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       bytes += entry.bytes;
       for (const place of places) if (place.open) moveAlong(place, entry);
       if (isOver() || ++pushed % KEEP_ENTRIES === 0) makeRoom();
-      grew.notify();
     },
     passOver: (position, xid) => {
       if (cursors.size > 0) return false;

@@ -105,6 +105,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
     if (waiting || hasRoom(tail)) return;
     waiting = true;
     reader?.pause();
+    tail.grew.notify(); // in the middle of a transaction larger than what is read ahead
   }
 
   return {
@@ -120,6 +121,7 @@ export function fillTail(source: string, onEvent: () => void): Intake {
         case 'insert':
           return onInsert(message.relation, message.row);
         case 'commit':
+          tail?.grew.notify(); // not at its first row: the rest of it would wait for another delivery
           return;
       }
     },

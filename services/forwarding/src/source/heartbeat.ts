@@ -4,6 +4,7 @@ import type pg from 'pg';
 import type { Checkpoint } from '../delivery/feed.ts';
 import { readInsertLsn, readSnapshot } from '../delivery/journal.sql.ts';
 import { parseSnapshot } from '../delivery/snapshot.ts';
+import { openClockOffset } from './clock-offset.ts';
 import { readHistory } from './history.sql.ts';
 import type { History, Mark } from './history.ts';
 import { parseLsn } from './lsn.ts';
@@ -51,6 +52,7 @@ const CLOCK_BEHIND = 'the clock of the source is behind what it was: watermarks 
 /** One beat at a time; rejects when the source is away. */
 export function openHeartbeat({ client, node, slot, publication, state }: HeartbeatOptions): () => Promise<Beat> {
   let beats = 0;
+  const offset = openClockOffset();
   return async () => {
     // First: what is written to another history than the one that was judged would hide that it is another.
     const history = await readHistory(client);
@@ -59,7 +61,7 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
     if (beats++ % PRUNE_EVERY_BEATS === 0) await pruneWatermarks(client, KEEP_WATERMARKS);
     const sent = Date.now();
     const { text, at, clock } = await readSnapshot(client);
-    const clockOffset = clock - (sent + Date.now()) / 2;
+    const clockOffset = offset.heard(clock, sent, Date.now());
     const lsn = parseLsn(await readInsertLsn(client));
     return {
       checkpoint: { snapshot: parseSnapshot(text), lsn, at },
