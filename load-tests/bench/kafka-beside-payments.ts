@@ -10,6 +10,8 @@ import { coresText, type Used, watchUsage } from './usage.ts';
 const PAIRS = 5;
 /** At saturation fewer are enough: what is asked of it is far from what a pair differs from the next. */
 const SATURATION_PAIRS = 3;
+/** Before each side alike: the broker and forwarding have just been started, and run uncompiled code for their first seconds. */
+const WARM_AGAIN_MS = 8_000;
 const WARMUP_MS = 500;
 const RUN_MS = 3_000;
 const openRates = { '300': 300, '1000': 1_000 } as const;
@@ -68,8 +70,9 @@ async function start(scene: KafkaScene): Promise<void> {
 }
 
 async function runBlock(scene: KafkaScene, saturated: boolean): Promise<Block> {
-  const at = (rate: Rate) =>
-    pay(scene, { kind: 'open', perSecond: openRates[rate], maxConnections: CONNECTIONS_AT_MOST }, [WARMUP_MS, RUN_MS]);
+  const at = (rate: Rate, warmupMs = WARMUP_MS) =>
+    pay(scene, { kind: 'open', perSecond: openRates[rate], maxConnections: CONNECTIONS_AT_MOST }, [warmupMs, RUN_MS]);
+  await at('1000', WARM_AGAIN_MS);
   const open = { '300': await at('300'), '1000': await at('1000') };
   return { open, saturation: saturated ? await runSaturated(scene) : null };
 }
