@@ -2,6 +2,7 @@
 // 150 ms in case a notification was lost; reports what it has applied; and goes on by itself with what it holds (held.ts)
 // while the control database is away.
 import { randomUUID } from 'node:crypto';
+import pg from 'pg';
 import { createHeld, type Head, type HeldOptions, within } from './held.ts';
 import {
   documentSql,
@@ -60,6 +61,8 @@ const LONGEST_BACKOFF_MS = 500;
 const FIRST_CONTACT_MS = 500;
 const CLOSE_MS = 2_000;
 const MOST_DRILL_REPORTS = 1_000;
+/** Classes of SQLSTATE: a value that is none, a constraint. */
+const refusals = new Set(['22', '23']);
 
 /** Resolves when what was kept is in force, and the control database was asked once or did not answer within 0.5 s. */
 export async function followControl(options: FollowOptions): Promise<ControlFollower> {
@@ -82,6 +85,12 @@ export async function followControl(options: FollowOptions): Promise<ControlFoll
       held.adopt(row?.document, head);
     }
     if (await shares.renew(session, held.document)) held.refresh();
+  }
+
+  /** The database was restored to before the drill, say: a report that it refuses would be refused for ever. */
+  function dropUnlessAway(error: unknown, { drill, tripped, why }: DrillReport): void {
+    if (!(error instanceof pg.DatabaseError) || !refusals.has((error.code ?? '').slice(0, 2))) throw error;
+    log.warn({ drill, tripped, why, error: error.message }, 'control: the report of a drill is refused, and dropped');
   }
 
   function createReport(session: Session): () => Promise<void> {
@@ -110,7 +119,8 @@ export async function followControl(options: FollowOptions): Promise<ControlFoll
       for (let next = drillReports[0]; next !== undefined; next = drillReports[0]) {
         const id = next.drill.slice('drl_'.length);
         const numbers = JSON.stringify(next.numbers);
-        await session.query(reportDrillSql, [id, options.instance, next.tripped, next.why, numbers]);
+        const storing = session.query(reportDrillSql, [id, options.instance, next.tripped, next.why, numbers]);
+        await storing.catch((error: unknown) => dropUnlessAway(error, next));
         drillReports.shift();
       }
     };

@@ -1,4 +1,5 @@
 // A follower keeps what it knows, through everything that can happen to the control database.
+import { randomUUID } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
@@ -269,6 +270,20 @@ test('a drill ends everywhere when one instance meets its stop condition, and it
   await waitFor('the other follows', () => two.state().drills.length === 0, 1_000);
   const [drill] = await store.drills('bank_a', 1);
   expect(drill).toMatchObject({ state: 'tripped', reports: [{ instance: 'one', why: '6 of 10 calls failed' }] });
+});
+
+test('the report of a drill that the control database knows nothing of keeps back neither others nor the connection', async () => {
+  const follower = await start(control.url);
+  const report = { tripped: false, why: 'it goes on', numbers: { calls: 1 } };
+  follower.reportDrill({ ...report, drill: `drl_${randomUUID()}` }); // it was restored to before the drill
+  const fault = { kind: 'latency', ms: 300 } as const;
+  const stopWhen = { minimumCalls: 10, failureRate: 0.5, slowestMs: null, breakerOpens: false };
+  const request = { channel: 'bank_a', operations: ['pay'], traffic: 'coloured', share: 0.2, lastsMs: 60_000 } as const;
+  const { id } = await store.startDrill({ ...request, fault, stopWhen }, await seeing(store, 'bank_a'));
+  follower.reportDrill({ ...report, drill: id ?? '' });
+  const reports = async () => (await sql.query('select count(*)::int as count from drill_report')).rows[0].count;
+  await waitFor('the other report', async () => (await reports()) === 1);
+  expect(follower.status().connected).toBe(true);
 });
 
 test('a drill is over after a crash, and where the control database cannot be asked', async () => {
