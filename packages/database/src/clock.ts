@@ -6,25 +6,41 @@ import type { Knex } from 'knex';
 export interface DatabaseClock {
   /** Database time, ms since the epoch. */
   now(): number;
+  /**
+   * For how many ms database time has run evenly, as far as this process has seen; Infinity: it never saw it jump. 0 when
+   * `reading`, which was taken just now, is not where the clock was expected.
+   */
+  steadyMs(reading: number): number;
   close(): void;
 }
 
 const MEASURE_EVERY_MS = 10_000;
 const SAMPLES = 5;
+/** Round trips and a busy process make a reading wrong by some ms; a clock that is set jumps by seconds. */
+const JUMP_MS = 1_000;
 
 /** Resolves when measured once. A later measurement that fails leaves the offset as it was. */
 export async function startDatabaseClock(knex: Knex): Promise<DatabaseClock> {
   let offset = await measure(knex);
+  let jumpedAt = Number.NEGATIVE_INFINITY;
   const timer = setInterval(() => {
     void measure(knex).then(
       (measured) => {
+        if (Math.abs(measured - offset) > JUMP_MS) jumpedAt = performance.now();
         offset = measured;
       },
       () => undefined, // the database is away: the monotonic clock carries the last offset on
     );
   }, MEASURE_EVERY_MS);
   timer.unref();
-  return { now: () => Math.floor(performance.now() + offset), close: () => clearInterval(timer) };
+  return {
+    now: () => Math.floor(performance.now() + offset),
+    steadyMs: (reading) => {
+      const at = performance.now();
+      return Math.abs(reading - at - offset) > JUMP_MS ? 0 : at - jumpedAt;
+    },
+    close: () => clearInterval(timer),
+  };
 }
 
 /** Database time minus monotonic time, from the quickest of a few round trips. */

@@ -3,6 +3,16 @@
 import type { Knex } from 'knex';
 import { ORDER, type OrderRow } from './orders.sql.ts';
 
+/**
+ * No lease and no approve_until lies further ahead than two minutes (a deadline of one, a grace of one): what does was
+ * stamped before the clock went back, or by a server whose clock was ahead. It is not waited for.
+ */
+const BEYOND = "interval '3 minutes'";
+/** A request leaves within its terminal's deadline, however far ahead its last moment was stamped. */
+export const LONGEST_DEADLINE_MS = 60_000;
+/** Whatever our own policy says: what is put back for longer would look like another clock's. */
+const LONGEST_PAUSE_MS = 60_000;
+
 export type Work = 'inquire' | 'reverse';
 
 /** One channel's inquiries or reversals: a line of its own. */
@@ -17,16 +27,23 @@ export interface Candidate extends Line {
   readonly lease_epoch: number;
 }
 
-/** What is due on each of the lines, longest due first, over all merchants; no lock. Index orders_work, every partition. */
+/**
+ * What is due on each of the lines, longest due first, over all merchants; no lock. Index orders_work, every partition, two
+ * ranges of it: past leases, and those that no clock of ours would give.
+ */
 export async function dueOrders(knex: Knex, lines: readonly Line[], limit: number): Promise<Candidate[]> {
+  const within = (range: string) => `(
+       select merchant_id, order_id, lease_epoch from orders o
+       where o.channel = l.channel and o.work = l.work and ${range} order by o.lease_until limit :limit)`;
   const { rows } = await knex.raw(
     `select l.channel, l.work, c.merchant_id, c.order_id, c.lease_epoch
-     from unnest(?::text[], ?::text[]) as l(channel, work) cross join lateral (
-       select merchant_id, order_id, lease_epoch from orders o
-       where o.channel = l.channel and o.work = l.work and o.lease_until < clock_timestamp()
-       order by o.lease_until limit ?
+     from unnest(cast(:channels as text[]), cast(:works as text[])) as l(channel, work) cross join lateral (
+       ${within('o.lease_until < now()')}
+       union all
+       ${within(`o.lease_until > now() + ${BEYOND}`)}
+       limit :limit
      ) c`,
-    [lines.map((line) => line.channel), lines.map((line) => line.work), limit],
+    { channels: lines.map((line) => line.channel), works: lines.map((line) => line.work), limit },
   );
   return rows;
 }
@@ -41,7 +58,9 @@ export interface Leased extends OrderRow {
   readonly tries: number;
   /** How long ago our last request could have left, in ms of the database's clock; negative: it still could. */
   readonly since_last_send_ms: number;
-  /** The database's clock has passed approve_until. */
+  /** The database's clock, ms since the epoch. */
+  readonly taken_at_ms: number;
+  /** The database's clock has passed approve_until, or is not the one that stamped it. */
   readonly late: boolean;
 }
 
@@ -60,17 +79,20 @@ export async function takeLease(
        update orders set lease_owner = :owner, lease_epoch = lease_epoch + 1,
          lease_until = clock_timestamp() + :leaseMs * interval '1 ms'
        where merchant_id = :merchantId and order_id = :orderId and lease_epoch = :epoch
-         and work is not null and lease_until < clock_timestamp()
+         and work is not null and (lease_until < clock_timestamp() or lease_until > clock_timestamp() + ${BEYOND})
        returning *
      ), a as (
-       update attempt set tries = attempt.tries + 1 from taken
+       update attempt set tries = attempt.tries + 1,
+         last_send_at = least(attempt.last_send_at, clock_timestamp() + ${LONGEST_DEADLINE_MS} * interval '1 ms')
+       from taken
        where attempt.merchant_id = :merchantId and attempt.order_id = :orderId
          and attempt.attempt_no = taken.attempt_no
        returning attempt.*
      )
      select ${ORDER}, o.work, a.state, a.bank_reference, a.bank_merchant_number, a.bank_terminal_number, a.tries,
        (extract(epoch from clock_timestamp() - a.last_send_at) * 1000)::float8 as since_last_send_ms,
-       clock_timestamp() > o.approve_until as late,
+       (extract(epoch from clock_timestamp()) * 1000)::float8 as taken_at_ms,
+       clock_timestamp() > o.approve_until or o.approve_until > clock_timestamp() + ${BEYOND} as late,
        assert_same_count((select count(*) from taken), (select count(*) from a)) as rows
      from taken o left join a on true`,
     { owner, leaseMs, merchantId: candidate.merchant_id, orderId: candidate.order_id, epoch: candidate.lease_epoch },
@@ -93,7 +115,7 @@ export async function putBack(knex: Knex, leased: Leased, delayMs: number, unsen
      update attempt a set tries = a.tries - :uncounted from back
      where a.merchant_id = :merchantId and a.order_id = :orderId and a.attempt_no = :attemptNo`,
     {
-      delayMs,
+      delayMs: Math.min(delayMs, LONGEST_PAUSE_MS),
       uncounted: unsent ? 1 : 0,
       work: leased.work,
       merchantId: leased.merchant_id,
@@ -117,7 +139,8 @@ export async function countOpenOrders(knex: Knex): Promise<OpenOrders[]> {
   const { rows } = await knex.raw(
     `select channel, work, count(*) as orders,
        extract(epoch from clock_timestamp() - min(accepted_at))::float8 as oldest_seconds
-     from orders where work is not null and (status <> 'processing' or lease_until < clock_timestamp())
+     from orders where work is not null and (status <> 'processing' or lease_until < now()
+       or lease_until > now() + ${BEYOND})
      group by channel, work`,
   );
   return rows;
