@@ -1,9 +1,11 @@
 // An answer that comes when nobody waits any more: in time it ends the doubt; too late it is reversed, whatever became of
 // the order meanwhile. Each is kept, and none has an effect twice.
 import { waitFor } from '@ballast/database/testing';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { fromBankReference } from '../src/payments/bank-reference.ts';
 import { takeLateAnswer } from '../src/payments/late-answer.ts';
+import { openCases } from '../src/payments/persons.sql.ts';
+import { tryAgain } from '../src/payments/try-again.ts';
 import { runOnce } from '../src/workers/resolver.ts';
 import { MERCHANT, openTestPayments, type TestPayments } from './support/open-payments.ts';
 
@@ -28,11 +30,11 @@ const late = { rules: [{ behaviour: 'late', operation: 'charge', delay_ms: 400 }
 const oddAnswers = async (order: string) =>
   (await t.knex.raw('select kind, effect from odd_answer where order_id = ? order by received_at', [order])).rows;
 
-/** What the bank's late word about the order would be, as the adapter hands it on. */
-async function sayLate(order: string, kind: 'approved' | 'declined'): Promise<void> {
+const evidence = { request: '', response: '', httpStatus: 200 };
+
+async function identityOf(order: string) {
   const [attempt] = await t.attempts(order);
-  const evidence = { request: '', response: '', httpStatus: 200 };
-  const identity = {
+  return {
     bankReference: String(attempt?.['bank_reference']),
     merchantNumber: 'M1',
     terminalNumber: 'T1',
@@ -40,6 +42,11 @@ async function sayLate(order: string, kind: 'approved' | 'declined'): Promise<vo
     currency: 'EUR',
     livemode: false,
   };
+}
+
+/** What the bank's late word about the order would be, as the adapter hands it on. */
+async function sayLate(order: string, kind: 'approved' | 'declined', amount = 1_250n): Promise<void> {
+  const identity = await identityOf(order);
   expect(fromBankReference(identity.bankReference)?.orderId).toBe(order);
   await takeLateAnswer(t.core, 'bank_a', {
     operation: 'pay',
@@ -47,7 +54,7 @@ async function sayLate(order: string, kind: 'approved' | 'declined'): Promise<vo
     consumer: MERCHANT,
     outcome:
       kind === 'approved'
-        ? { kind, amount: 1_250n, rrn: '1', authorizationCode: '2', bankCode: '00', evidence }
+        ? { kind, amount, rrn: '1', authorizationCode: '2', bankCode: '00', evidence }
         : { kind, declineCode: 'stolen', bankCode: '43', evidence },
   });
 }
@@ -138,4 +145,86 @@ test('twenty copies of one late approval at once have one effect', async () => {
   const told = await t.pay();
   await Promise.all(Array.from({ length: 20 }, () => sayLate(told.order, 'approved')));
   expect(await t.events(told.order)).toEqual(['accepted', 'in_doubt', 'approved']);
+});
+
+describe('an approval that surfaces while its attempt is being taken back', () => {
+  const reversal = (behaviour: string) => ({ behaviour, operation: 'reversal' });
+  const caseOf = async (order: string) => (await openCases(t.knex, 100)).filter((one) => one.order_id === order);
+
+  /** In doubt and voided: nobody knows yet that the bank has approved it. */
+  async function voidedInDoubt(...rules: object[]): Promise<string> {
+    await t.script('bank_a', { rules: [{ behaviour: 'timeout_after_accepting', operation: 'charge' }, ...rules] });
+    const command = t.command();
+    const { order } = await t.pay(command);
+    await t.cancel(command.request);
+    expect(await t.order(order)).toMatchObject({ status: 'reversing' });
+    return order;
+  }
+
+  async function endsWithPerson(order: string): Promise<void> {
+    await t.age(order, LONG_MS);
+    await waitFor('a person', async () => {
+      await t.knex.raw('update orders set lease_until = now() where order_id = ? and work is not null', [order]);
+      await runOnce(t.core);
+      return (await t.attempts(order))[0]?.['state'] === 'needs_person';
+    });
+  }
+
+  test('is kept: "never heard of it" does not end the reversal any more', async () => {
+    const order = await voidedInDoubt(reversal('not_found'));
+    await sayLate(order, 'approved');
+    expect(await t.order(order)).toMatchObject({ status: 'reversing', work: 'reverse' });
+    expect((await t.attempts(order))[0]).toMatchObject({ state: 'reversing', rrn: '1', approved_amount: 1_250n });
+    expect(await t.events(order)).toEqual(['accepted', 'in_doubt', 'reversing', 'attempt_changed']);
+    await endsWithPerson(order);
+    expect(await caseOf(order)).toMatchObject([{ reason: 'reversal_not_found_after_approval' }]);
+  });
+
+  test('has no effect twice', async () => {
+    const order = await voidedInDoubt();
+    await Promise.all(Array.from({ length: 10 }, () => sayLate(order, 'approved')));
+    expect(await t.events(order)).toEqual(['accepted', 'in_doubt', 'reversing', 'attempt_changed']);
+    await waitFor('the reversal', async () => {
+      await runOnce(t.core);
+      return (await t.order(order))['status'] === 'reversed';
+    });
+    await sayLate(order, 'approved');
+    expect(await t.order(order)).toMatchObject({ status: 'reversed', work: null });
+  });
+
+  test('of a part of the amount, which the bank then keeps, is what was captured', async () => {
+    const order = await voidedInDoubt(reversal('reversal_refused'));
+    await sayLate(order, 'approved', 625n);
+    await runOnce(t.core);
+    expect(await t.order(order)).toMatchObject({ status: 'reversal_refused', approved_amount: 625n });
+  });
+
+  test('is kept with a person too, beside the one case; and what is tried again carries the repeat mark', async () => {
+    const order = await voidedInDoubt(reversal('server_error'));
+    await endsWithPerson(order);
+    await sayLate(order, 'approved');
+    expect((await t.attempts(order))[0]).toMatchObject({ state: 'needs_person', rrn: '1' });
+    expect(await t.order(order)).toMatchObject({ status: 'reversing', work: null });
+    expect(await caseOf(order)).toHaveLength(1);
+    await t.heal('bank_a');
+    await tryAgain(t.core, { merchantId: MERCHANT, orderId: order, by: 'anna' });
+    await runOnce(t.core);
+    expect((await t.attempts(order))[0]).toMatchObject({
+      state: 'reversed',
+      evidence: { request: expect.stringContaining('"repeat":true') },
+    });
+  });
+});
+
+test('a late answer to a reversal is kept, and the reversal is repeated until it is acknowledged', async () => {
+  const told = await t.pay();
+  await takeLateAnswer(t.core, 'bank_a', {
+    operation: 'reversal',
+    identity: await identityOf(told.order),
+    consumer: MERCHANT,
+    outcome: { kind: 'reversed', already: false, evidence },
+  });
+  expect(await t.order(told.order)).toMatchObject({ status: 'approved' });
+  await waitFor('its trace', async () => (await oddAnswers(told.order)).length === 1);
+  expect(await oddAnswers(told.order)).toEqual([{ kind: 'late_reversed', effect: 'none' }]);
 });

@@ -76,8 +76,6 @@ const MAX_WAITING = 5_000;
  */
 const LOOKUPS = { maxInFlight: 4, maxWaiting: 200 };
 const LATE_ANSWERS = { maxInFlight: 2, maxWaiting: 2_000 };
-/** After this a late answer is left to the resolver, which asks again. */
-const LATE_PATIENCE_MS = 10_000;
 
 export type PaymentsCore = ReturnType<typeof openPayments>;
 
@@ -102,17 +100,13 @@ export function openPayments(options: PaymentsOptions) {
     /** Payments of this process whose answer is not known yet, by order: copies of a request wait for it here. */
     inFlight: new Map<string, Promise<unknown>>(),
     lookups: createSemaphore(LOOKUPS),
+    /** Late ones, and what could not be learnt under a lease. */
+    lateAnswers: createSemaphore(LATE_ANSWERS),
     async close(): Promise<void> {
       await Promise.all([accept.close(), learnt.close()]);
     },
   };
-  const lateAnswers = createSemaphore(LATE_ANSWERS);
   for (const channel of options.channels.values())
-    channel.onLate(async (late) => {
-      const patience = performance.now() + LATE_PATIENCE_MS;
-      const taken = await lateAnswers.run(() => takeLateAnswer(core, channel.name, late), patience);
-      if (taken.kind === 'refused')
-        core.logger.warn({ channel: channel.name, ...taken.numbers }, 'too many late answers; the resolver asks again');
-    });
+    channel.onLate((late) => void takeLateAnswer(core, channel.name, late));
   return core;
 }

@@ -1,9 +1,9 @@
-// Something learnt outside the lease of a sender or resolver: from a late answer, from a person with proof, later from a
-// bank's file. Decided from the row as it was read, and made only if the row is still the same; else looked at again.
+// Something learnt outside the lease of a sender or resolver: from a late or stale answer, from a person with proof, later
+// from a bank's file. Decided from the row as it was read, and made only if the row is still the same; else looked at again.
 import type { PaymentsCore } from './core.ts';
 import type { Lesson } from './learnt.ts';
 import { type DecidedMove, findMovable, type MovableRow, makeMove } from './moves.sql.ts';
-import { attemptMoves, isOpen, looseMoveOf, type Move, moveOf, orderMoves, workOf } from './payment.ts';
+import { attemptMoves, isOpen, keepsApproval, looseMoveOf, type Move, moveOf, orderMoves, workOf } from './payment.ts';
 
 /** Who ends a case by it, how, and on what proof. */
 export interface Closing {
@@ -20,7 +20,9 @@ export interface Place {
 
 export type Effect =
   | { readonly kind: 'moved'; readonly from: string; readonly to: string }
-  /** It says nothing new, or the tables of moves do not allow it. */
+  /** The row shows it already. */
+  | { readonly kind: 'known'; readonly row: MovableRow }
+  /** It changes nothing: the tables of moves do not allow it. */
   | { readonly kind: 'none'; readonly row: MovableRow }
   | { readonly kind: 'unknown_order' };
 
@@ -37,6 +39,7 @@ export async function learnOutside(
     const row = await findMovable(core.knex, place.merchantId, place.orderId, place.attemptNo);
     if (row === undefined) return { kind: 'unknown_order' };
     const lesson = lessonFor(row);
+    if (isKnown(row, lesson)) return { kind: 'known', row };
     const move = decide(row, place.attemptNo, lesson);
     if (move === null) return { kind: 'none', row };
     if (await makeMove(core.knex, decided(row, place.attemptNo, move, lesson, closing))) {
@@ -46,7 +49,22 @@ export async function learnOutside(
   throw new Error(`order ${place.orderId} did not stand still for ${TRIES} looks`);
 }
 
-function decide(row: MovableRow, attemptNo: number, { learning, approvedAmount }: Lesson): Move | null {
+/** The very approval that was learnt before, whatever became of it since; or a decline once more. */
+function isKnown(row: MovableRow, { learning, rrn }: Lesson): boolean {
+  if (learning === 'approved') return rrn !== null && rrn === row.rrn;
+  return learning === 'declined' && row.state === 'declined';
+}
+
+function decide(row: MovableRow, attemptNo: number, lesson: Lesson): Move | null {
+  const move = moveBy(row, attemptNo, lesson);
+  // A person's proof has no number of the bank's: it moves something, or it does not fit.
+  const surfaced = lesson.learning === 'approved' && lesson.rrn !== null && row.rrn === null;
+  return move === null && surfaced && keepsApproval(row.state)
+    ? { order: row.status, attempt: row.state, answer: null }
+    : move;
+}
+
+function moveBy(row: MovableRow, attemptNo: number, { learning, approvedAmount }: Lesson): Move | null {
   if (isOpen(row.status) && row.attempt_no === attemptNo) {
     return moveOf(learning, {
       status: row.status,
@@ -71,7 +89,7 @@ export function decided(
 ): DecidedMove {
   if (move.order !== row.status && !orderMoves[row.status].includes(move.order))
     throw new Error(`BUG: order ${row.order_id} may not move from ${row.status} to ${move.order}`);
-  if (!attemptMoves[row.state].includes(move.attempt))
+  if (move.attempt !== row.state && !attemptMoves[row.state].includes(move.attempt))
     throw new Error(`BUG: attempt of ${row.order_id} may not move from ${row.state} to ${move.attempt}`);
   return {
     merchantId: row.merchant_id,
@@ -83,6 +101,7 @@ export function decided(
     eventType: move.order === row.status ? 'attempt_changed' : move.order,
     attemptNo,
     attempt: move.attempt,
+    opensCase: move.attempt === 'needs_person' && row.state !== 'needs_person',
     work: workOf(move.attempt),
     answer: answerFor(move, lesson),
     answerStatus: move.answer,

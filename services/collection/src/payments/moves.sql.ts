@@ -43,7 +43,10 @@ export interface DecidedMove {
   readonly order: OrderStatus;
   readonly eventType: string;
   readonly attemptNo: number;
+  /** The same as before where an approval is kept with it. */
   readonly attempt: AttemptState;
+  /** A person is to look at it from now on. */
+  readonly opensCase: boolean;
   readonly work: 'inquire' | 'reverse' | null;
   readonly answer: string | null;
   readonly answerStatus: FinalAnswer | null;
@@ -54,7 +57,7 @@ export interface DecidedMove {
   readonly bankCode: string | null;
   readonly reason: string | null;
   readonly evidence: string | null;
-  /** Who ends an open case by this move, how, and on what proof; null: a case is opened where the attempt needs a person. */
+  /** Who ends an open case by this move, how, and on what proof. */
   readonly closedBy: string | null;
   readonly action: string | null;
   readonly proof: string | null;
@@ -63,12 +66,13 @@ export interface DecidedMove {
 /**
  * False: the row moved meanwhile (look again). An approval is told only before approve_until, by the clock under the lock.
  * A new epoch: whoever asks the bank about this order right now learns for nothing, and the next one sees the new state.
+ * `tries`: a reversal after earlier ones begins with one to its count, so that it carries the repeat mark.
  */
 export async function makeMove(knex: Knex, move: DecidedMove): Promise<boolean> {
   const { rows } = await knex.raw(
     `with moved as (
        update orders o set status = :order, version = o.version + 1,
-         approved_amount = case o.status when :order then o.approved_amount
+         approved_amount = case when o.status = :order and o.status <> 'reversing' then o.approved_amount
            else coalesce(cast(:approvedAmount as bigint), o.approved_amount) end,
          decline_code = coalesce(cast(:declineCode as text), o.decline_code),
          reason = case o.status when :order then o.reason else coalesce(cast(:reason as text), o.reason) end,
@@ -82,7 +86,8 @@ export async function makeMove(knex: Knex, move: DecidedMove): Promise<boolean> 
        returning o as o
      ), tried as (
        update attempt a set state = :attempt,
-         tries = case :attempt when 'reversing' then 0 else a.tries end,
+         tries = case when a.state = :attempt or :attempt <> 'reversing' then a.tries
+           when a.state in ('needs_person', 'reversed') then 1 else 0 end,
          approved_amount = coalesce(cast(:approvedAmount as bigint), a.approved_amount),
          rrn = coalesce(cast(:rrn as text), a.rrn),
          authorization_code = coalesce(cast(:authorizationCode as text), a.authorization_code),
@@ -101,7 +106,7 @@ export async function makeMove(knex: Knex, move: DecidedMove): Promise<boolean> 
        insert into person_case (merchant_id, order_id, version, attempt_no, channel, reason, evidence)
        select (o).merchant_id, (o).order_id, (o).version, (a).attempt_no, (a).channel,
          coalesce((a).reason, 'unknown'), (a).evidence
-       from tried where (a).state = 'needs_person'
+       from tried where cast(:opensCase as boolean)
      ), journal as (
        insert into order_event (merchant_id, order_id, version, type, livemode, generation, data)
        select (o).merchant_id, (o).order_id, (o).version, :eventType, (o).livemode,

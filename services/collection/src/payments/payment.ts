@@ -141,6 +141,14 @@ export function looseMoveOf(learning: Learning, state: AttemptState): AttemptSta
   }
 }
 
+/**
+ * An approval that surfaces while its attempt is being taken back, or is with a person, moves nothing; but it is kept with
+ * the attempt. What the bank approved is undone by its acknowledgement, not by its "never heard of it".
+ */
+export function keepsApproval(state: AttemptState): boolean {
+  return state === 'reversing' || state === 'needs_person';
+}
+
 /** True while the order itself may still move by what is learnt about its last attempt. */
 export function isOpen(status: OrderStatus): boolean {
   return status === 'processing' || status === 'in_doubt' || status === 'reversing';

@@ -1,11 +1,12 @@
 // One order that is due, under a new lease: ask the bank by our own reference, or send the reversal that is owed, and
 // learn what it says. Nothing is guessed: what the bank cannot say leaves the order where it is, for another try later.
-import type { BankChannel, ChargeIdentity, Evidence } from '@ballast/channels';
+import type { BankChannel, ChargeIdentity, Evidence, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
 import type { OrderStatus } from '@ballast/contracts';
 import type { PaymentsCore } from './core.ts';
+import { takeStaleAnswer } from './late-answer.ts';
 import { decided } from './learn-outside.ts';
 import { type Lesson, lesson, lessonOf } from './learnt.ts';
-import { type Candidate, type Leased, putBack, takeLease } from './leases.sql.ts';
+import { type Candidate, type Leased, LONGEST_DEADLINE_MS, putBack, takeLease } from './leases.sql.ts';
 import { makeMove } from './moves.sql.ts';
 import { noteDoubtfulAnswer } from './odd-answers.ts';
 import { type AttemptState, isOpen, type Learning, looseMoveOf } from './payment.ts';
@@ -35,6 +36,13 @@ type Step =
       readonly unsent: string;
     };
 
+/** What the bank said, and what follows from it. */
+interface Heard {
+  readonly operation: 'inquiry' | 'reversal';
+  readonly outcome: InquiryOutcome | ReversalOutcome;
+  readonly step: Step;
+}
+
 const REFUSED_PAUSE_MS = 1_000;
 /** The channel's word for its one rule that counts per merchant; every other refusal meets the next order too. */
 const REFUSED_FOR_MERCHANT = 'refused_quota';
@@ -43,19 +51,21 @@ export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Pr
   const { callMs, leaseMarginMs } = core.resolving;
   // Counted from before the lease: a process that slept since then sends nothing under a lease that is no longer its own.
   const until = performance.now() + callMs;
-  const leased = await takeLease(core.knex, candidate, core.owner, callMs + leaseMarginMs);
-  if (leased === undefined) return { kind: 'gone' };
+  const taken = await takeLease(core.knex, candidate, core.owner, callMs + leaseMarginMs);
+  if (taken === undefined) return { kind: 'gone' };
+  const leased = { ...taken, since_last_send_ms: provenSinceLastSend(core, taken) };
   const channel = core.channels.get(leased.channel);
   if (channel === undefined) throw new Error(`BUG: no channel ${leased.channel}`);
   // step: lease taken
-  const step =
+  const heard =
     leased.work === 'reverse'
       ? await reverse(core, channel, leased, until)
       : await inquire(core, channel, leased, until);
   // step: bank has answered the resolver
+  const { step } = heard;
   switch (step.kind) {
     case 'lesson': {
-      const applied = await learnUnderLease(core, leased, step.lesson, until + leaseMarginMs);
+      const applied = await learnHeard(core, leased, heard, step.lesson, until + leaseMarginMs);
       // step: resolver has learnt
       return applied ? { kind: 'learnt', learning: step.lesson.learning } : { kind: 'gone' };
     }
@@ -72,6 +82,11 @@ export async function resolveDoubt(core: PaymentsCore, candidate: Candidate): Pr
   }
 }
 
+/** A clock that jumped ahead says nothing about the time before: from then on it counts anew, and our request could still leave. */
+function provenSinceLastSend(core: PaymentsCore, { since_last_send_ms, taken_at_ms }: Leased): number {
+  return Math.min(since_last_send_ms, core.clock.steadyMs(taken_at_ms) - LONGEST_DEADLINE_MS);
+}
+
 /**
  * A reversal that cannot even be sent is tried for as long as it takes; but a bank that nobody reaches for so long is a
  * person's business too. The order stays where it is, and the case ends by itself when it moves (workers/resolver.ts).
@@ -86,9 +101,13 @@ async function tellPersonOfSilence(core: PaymentsCore, leased: Leased, unsent: s
     );
 }
 
-async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Step> {
+async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Heard> {
   const outcome = await channel.inquire(identityOf(leased), callOptions(leased, until));
   noteDoubtfulAnswer(core, 'inquiry', askedOf(leased), outcome);
+  return { operation: 'inquiry', outcome, step: afterInquiry(core, channel, leased, outcome) };
+}
+
+function afterInquiry(core: PaymentsCore, channel: BankChannel, leased: Leased, outcome: InquiryOutcome): Step {
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
     case 'approved':
@@ -133,9 +152,13 @@ function inDoubt(leased: Leased, reason: string, evidence: Evidence | null): Ste
   return { kind: 'lesson', lesson: lesson(factsOfRow(leased), 'in_doubt', reason, evidence) };
 }
 
-async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Step> {
+async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Heard> {
   const outcome = await channel.reverse(identityOf(leased), leased.tries > 1, callOptions(leased, until));
   noteDoubtfulAnswer(core, 'reversal', askedOf(leased), outcome);
+  return { operation: 'reversal', outcome, step: afterReversal(core, channel, leased, outcome) };
+}
+
+function afterReversal(core: PaymentsCore, channel: BankChannel, leased: Leased, outcome: ReversalOutcome): Step {
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
     case 'reversed':
@@ -199,6 +222,24 @@ function notSent(
     return { kind: 'refused', retryAfterMs, wholeLine: reason !== REFUSED_FOR_MERCHANT, unsent: reason };
   }
   return { kind: 'wait', delayMs: delayAfter(leased.tries, core.resolving), unsent: reason };
+}
+
+/** What the bank said counts also when the lease was taken meanwhile, or the commit failed. */
+async function learnHeard(
+  core: PaymentsCore,
+  leased: Leased,
+  { operation, outcome }: Heard,
+  learnt: Lesson,
+  leaseEnd: number,
+): Promise<boolean> {
+  try {
+    if (await learnUnderLease(core, leased, learnt, leaseEnd)) return true;
+  } catch (error) {
+    void takeStaleAnswer(core, operation, askedOf(leased), outcome);
+    throw error;
+  }
+  await takeStaleAnswer(core, operation, askedOf(leased), outcome);
+  return false;
 }
 
 /** An open order moves by the batch statement; an attempt whose order has ended moves alone. */

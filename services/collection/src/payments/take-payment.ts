@@ -10,9 +10,10 @@ import { type Committed, CommitUnknown, NotSent, QueueFull } from '@ballast/data
 import type { Reservation } from '@ballast/resilience';
 import type { Route } from '../merchants/directory.ts';
 import { answerJson, type OrderFacts } from './answer.ts';
-import { routesInOrder } from './channel-choice.ts';
+import { findPlace, type Place, routesInOrder } from './channel-choice.ts';
 import type { PaymentsCore, SoFar, TakePaymentCommand, Told } from './core.ts';
 import { beforeDeadline, expired } from './deadline.ts';
+import { takeStaleAnswer } from './late-answer.ts';
 import { lessonOf } from './learnt.ts';
 import { type Attempt, attemptAt, chargeOf, identitiesOf, newPayment } from './new-payment.ts';
 import { noteDoubtfulAnswer } from './odd-answers.ts';
@@ -74,7 +75,7 @@ async function take(
   const [preferred] = routes;
   if (impossible !== null || preferred === undefined)
     return refuse(core, command, impossible ?? noChannel(), deadline, onStored);
-  const place = findPlace(core, routes, command);
+  const place = findPlace(core.channels, routes, command.merchant.merchantId);
   if ('refusal' in place) return refuse(core, command, closed(place.refusal), deadline, onStored);
   try {
     return await takeAt(core, command, place, nowMs, deadline, onStored);
@@ -114,30 +115,6 @@ async function takeAt(
   } finally {
     core.inFlight.delete(payment.orderId);
   }
-}
-
-/** A channel that takes the payment, its place kept there, and where it may go instead. */
-interface Place {
-  readonly route: Route;
-  readonly reservation: Reservation;
-  readonly elsewhere: readonly Route[];
-}
-
-/** The first route whose channel takes it; else why the preferred one does not. */
-function findPlace(
-  core: PaymentsCore,
-  routes: readonly Route[],
-  { merchant }: TakePaymentCommand,
-): Place | { readonly refusal: ChannelRefusal } {
-  let refusal: ChannelRefusal | null = null;
-  for (const [index, route] of routes.entries()) {
-    const reserved = core.channels.get(route.channel)?.reserve('pay', merchant.merchantId);
-    if (reserved === undefined) continue;
-    if ('giveBack' in reserved) return { route, reservation: reserved, elsewhere: routes.slice(index + 1) };
-    refusal ??= reserved;
-  }
-  if (refusal === null) throw new Error('BUG: routes lead to channels of this process');
-  return { refusal };
 }
 
 /** A refusal stores nothing and uses up no key; but a copy of a request that was taken once still gets its answer. */
@@ -233,13 +210,13 @@ async function callAndLearn(
   first: Route,
   elsewhere: readonly Route[],
 ): Promise<Told> {
-  const { command, payment } = running;
+  const { command, payment, inDoubt } = running;
   let attempt = attemptAt(payment.orderId, 1, first);
   let outcome = await callBank(core, running, attempt);
   running.reservation.giveBack(); // nobody used it where we refused the call ourselves
   for (const route of elsewhere) {
     if (outcome.kind !== 'not_sent' || attempt.attemptNo >= MOST_ATTEMPTS) break;
-    const place = findPlace(core, [route], command);
+    const place = findPlace(core.channels, [route], command.merchant.merchantId);
     if ('refusal' in place) continue;
     try {
       const next = attemptAt(payment.orderId, attempt.attemptNo + 1, route);
@@ -251,17 +228,17 @@ async function callAndLearn(
     }
   }
   // step: before commit 2
-  const told = await learnOutcome(core, running, attempt.attemptNo, outcome).catch((error: unknown) => {
-    const { orderId: order_id } = payment;
-    core.logger.error({ order_id, err: error }, 'commit 2 not confirmed; the resolver takes over');
-    return running.inDoubt;
+  const told = await learnOutcome(core, running, attempt, outcome).catch((error: unknown) => {
+    core.logger.error({ order_id: payment.orderId, err: error }, 'commit 2 not confirmed; the resolver takes over');
+    void takeStaleAnswer(core, 'pay', { ...payment, ...attempt }, outcome);
+    return inDoubt;
   });
   // step: after commit 2
   logPayment(core, running, attempt.channel, outcome);
   return told;
 }
 
-/** The one line of a payment (interfaces.md, "Metrics and logs"). */
+/** The one line of a payment. */
 function logPayment(core: PaymentsCore, { command, payment }: Running, channel: string, outcome: ChargeOutcome): void {
   core.logger.info(
     {
@@ -340,9 +317,10 @@ async function callBank(
 async function learnOutcome(
   core: PaymentsCore,
   { command, payment, facts, inDoubt, deadline }: Running,
-  attemptNo: number,
+  attempt: Attempt,
   outcome: ChargeOutcome,
 ): Promise<Told> {
+  const { attemptNo } = attempt;
   const learnt = {
     merchantId: payment.merchantId,
     orderId: payment.orderId,
@@ -355,7 +333,9 @@ async function learnOutcome(
   // Tried until the lease ends, a little beyond what the terminal waits for: the resolver must then not have to ask.
   const committed = await core.learnt.submit(learnt, deadline + LEASE_MARGIN_MS / 2);
   if (committed.kind === 'applied') return toldOf(committed.row, payment.orderId) ?? inDoubt;
-  // The guard failed: it was ours on a lost connection, or a void, a late answer or a resolver was first. The row says.
+  // The guard failed: it was ours on a lost connection, or a void, a late answer or a resolver was first. The bank's word
+  // counts all the same; what the terminal is told, the row says.
+  await takeStaleAnswer(core, 'pay', { ...payment, ...attempt }, outcome);
   const present = await findOrder(core.knex, payment.merchantId, payment.orderId);
   if (present === undefined) throw new Error(`BUG: order ${payment.orderId} vanished`);
   const begunUnheard = present.status === 'processing' && present.attempt_no === attemptNo + 1;

@@ -41,8 +41,9 @@ export const races = {
     prepare: inDoubt,
     meet: async (t, [one, other], { order, number }) =>
       Promise.all([t.cancel(number, one), takeLateAnswer(other, 'bank_a', await lateApproval(t, order))]),
-    // Whichever comes first, the money goes back: a void of an approved order within its window undoes it.
-    right: ['accepted in_doubt reversing reversed', 'accepted in_doubt approved reversing reversed'],
+    // Whichever comes first, the money goes back: a void of an approved order within its window undoes it. An approval that
+    // comes second is kept with the attempt.
+    right: ['accepted in_doubt reversing attempt_changed reversed', 'accepted in_doubt approved reversing reversed'],
   },
   'two resolvers on one attempt': {
     prepare: inDoubt,
