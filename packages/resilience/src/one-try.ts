@@ -57,7 +57,20 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
     });
   }
 
+  /** Whoever waited may find the gate shut or its time over. */
+  function barredNow(run: RunOptions, at: number): Refusal | null {
+    const shut = layers.maySend() ? null : layers.passGate();
+    if (shut !== null) return shut;
+    const left = run.deadline - at;
+    return left > 0 ? null : refusedByDeadline(layers, 'no time is left after waiting', left);
+  }
+
   function takeToken<T>(call: Call<T>, run: RunOptions, permit: Permit | null, at: number): Tried<T> {
+    const barred = barredNow(run, at);
+    if (barred !== null) {
+      leave(permit);
+      return barred;
+    }
     const { mode } = layers.rules.rate;
     if (mode === 'alarm_only') {
       const wait = limiter.measure(at, run.deadline);
@@ -67,22 +80,19 @@ export function createTry(layers: Layers): <T>(call: Call<T>, run: RunOptions) =
     if (turn === true) return send(call, run, permit, at);
     if (typeof turn !== 'number')
       return turn.then((came) => {
-        if (came === true) return send(call, run, permit, now());
+        const later = now();
+        // A turn that was waited for is spent: given back, it would let two of those behind it leave at once.
+        const refusal = came === true ? barredNow(run, later) : refusedByRate(layers, came);
+        if (refusal === null) return send(call, run, permit, later);
         leave(permit);
-        return refusedByRate(layers, came);
+        return refusal;
       });
     leave(permit);
     return refusedByRate(layers, turn);
   }
 
   function send<T>(call: Call<T>, run: RunOptions, permit: Permit | null, at: number): Tried<T> {
-    // Whoever waited may find the gate shut or its time over.
     const left = run.deadline - at;
-    const shut = layers.maySend() ? null : layers.passGate();
-    if (shut !== null || left <= 0) {
-      leave(permit);
-      return shut ?? refusedByDeadline(layers, 'no time is left after waiting', left);
-    }
     const timeoutMs = timeout.at(at);
     if (timeoutMs > left) warn(timeoutMs, left, at);
     const fault = layers.drill === null ? null : layers.drill.draw(run.coloured === true, at);

@@ -72,6 +72,7 @@ function createRun(layers: Layers): ChannelPolicy['run'] {
     ) {
       const next = await tryOnce(call, runOptions);
       if ('rule' in next) {
+        retryBudget.giveBack();
         refused(layers, next, runOptions); // the outcome stays what the last try that was made came to
         break;
       }
@@ -132,7 +133,9 @@ async function pause(layers: Layers, retry: number, deadline: number): Promise<b
   }
   tell({ kind: 'retry', retry, afterMs });
   await new Promise((resolve) => setTimeout(resolve, Math.ceil(afterMs)));
-  return layers.passGate() === null;
+  const passes = layers.passGate() === null;
+  if (!passes) retryBudget.giveBack();
+  return passes;
 }
 
 function resultOf<T>(ended: Ended<T>, tries: number): PolicyResult<T> {

@@ -15,6 +15,8 @@ export interface RetryBudget {
   deposit(rules: RetryRules): void;
   /** Each retry takes 1; false: the budget is used up, no retry. */
   take(): boolean;
+  /** The retry was refused by us: it never left. */
+  giveBack(): void;
   readonly tokens: number;
 }
 
@@ -32,6 +34,9 @@ export function createRetryBudget(): RetryBudget {
       if (tokens === null || tokens < 1) return false;
       tokens--;
       return true;
+    },
+    giveBack: () => {
+      if (tokens !== null) tokens++;
     },
   };
 }

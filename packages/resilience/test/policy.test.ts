@@ -119,6 +119,19 @@ describe('the bulkhead', () => {
 });
 
 describe('what refuses', () => {
+  test('by a gate that was shut while the call waited for its slot takes no rate token', async () => {
+    const { policy } = policyOf({ ...rateOf(2), ...tight });
+    const work = held();
+    const first = policy.run(work.call, within());
+    const second = policy.run(ok, within());
+    await settled();
+    policy.setGate({ mode: 'forced_open', reason: 'test' });
+    work.end();
+    expect(await second).toMatchObject({ kind: 'refused', refusal: { rule: 'gate' } });
+    await first;
+    expect(policy.snapshot()).toMatchObject({ rateTokens: 1, inFlight: 0, waiting: 0 });
+  });
+
   test.each<[string, Partial<PolicyRules>, object]>([
     ['rate', rateOf(1), { per_second: 1, burst: 1, share: 1 }],
     ['quota', { quota: { mode: 'enforce', scope: 'cluster', perSecond: 1, burst: 1 } }, { per_second: 1, burst: 1 }],

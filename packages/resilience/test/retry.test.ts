@@ -87,6 +87,7 @@ describe('a retry never', () => {
     policy.setGate({ mode: 'forced_open', reason: 'test' });
     await vi.advanceTimersByTimeAsync(10_000);
     expect(await result).toEqual({ kind: 'answered', value: 'not sent', healthy: false, tries: 1 });
+    expect(policy.snapshot().retryTokens).toBe(defaultRules.retry.budgetReserve);
   });
 
   test('turns an outcome of the bank into a refusal of ours', async () => {
@@ -98,6 +99,7 @@ describe('a retry never', () => {
     await vi.advanceTimersByTimeAsync(10_000);
     expect(await result).toMatchObject({ kind: 'answered', value: 'bad', tries: 1 });
     expect(kinds()).toContain('refused');
+    expect(policy.snapshot().retryTokens).toBe(defaultRules.retry.budgetReserve);
   });
 });
 
