@@ -56,6 +56,7 @@ describe('evidence never holds', () => {
 
   test.each([
     ['the card number', '{"number":"4242424242424242"}', /4242/],
+    ['the card number, grown together with its neighbours', 'PAN4242424242424242D3012', /4242/],
     ['a card number in groups', 'card 5555 5555 5555 4444 refused', /5555/],
     ['a card number of 12 digits', 'card 501800000009 refused', /5018/],
     ['the security code', '{"cvv":"123"} and cvv=123.', /123/],
@@ -71,6 +72,7 @@ describe('evidence never holds', () => {
     expect(kept('{"error":"limit of 1234 reached","number":"4242424242424242"}')).toBe(
       '{"error":"limit of 1234 reached","number":"[removed]"}',
     );
+    expect(kept('case X123 of 1234')).toBe('case X123 of 1234'); // not the security code
     expect(kept('x'.repeat(5_000))).toHaveLength(1_000);
   });
 });

@@ -1,3 +1,4 @@
+export { holdsCardData, looksLikeCardNumber } from './card-data.ts';
 export { HISTORY_DAYS } from './history.ts';
 export { type IdPrefix, idSchema, publicId, uuidOf } from './ids.ts';
 export {
@@ -88,3 +89,4 @@ export {
   type RuleTarget,
   ruleTargetSchema,
 } from './rules.ts';
+export { textSchema, wordsSchema } from './text.ts';

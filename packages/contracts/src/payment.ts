@@ -1,17 +1,9 @@
 // What a terminal posts and what it is told. One schema: validation, types and OpenAPI all come from here.
 import { z } from 'zod';
+import { holdsCardData, passesLuhn } from './card-data.ts';
 import { idSchema } from './ids.ts';
 import { amountSchema, currencySchema } from './money.ts';
-
-/** Text that PostgreSQL can store and a screen can show: no NUL, no other control characters, no lone surrogates. */
-const text = (max: number) =>
-  z
-    .string()
-    .min(1)
-    .max(max)
-    .refine((value) => value.isWellFormed(), 'must be well-formed Unicode')
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
-    .refine((value) => !/[\u0000-\u001f\u007f]/.test(value), 'must not contain control characters');
+import { textSchema } from './text.ts';
 
 const digits = (min: number, max: number) =>
   z.string().regex(new RegExp(`^[0-9]{${min},${max}}$`), `must be ${min === max ? min : `${min} to ${max}`} digits`);
@@ -34,7 +26,7 @@ const cardSchema = z.strictObject({
   expiry_month: z.int().min(1).max(12),
   expiry_year: z.int().min(2000).max(2099),
   entry_mode: z.enum(['chip', 'contactless', 'magstripe', 'manual']),
-  // These three pass through memory to the bank and are never stored, not even encrypted (M3).
+  // These three pass through memory to the bank and are never stored, not even encrypted.
   track2: z.string().max(40).optional(),
   cvv: digits(3, 4).optional(),
   pin_block: z
@@ -52,7 +44,7 @@ const codeSchema = z.strictObject({
 });
 
 const discountSchema = z.strictObject({
-  id: text(64),
+  id: textSchema(64),
   kind: z.enum(['coupon', 'points', 'promotion']),
   amount: amountSchema,
 });
@@ -65,10 +57,10 @@ export const paymentRequestSchema = z
     trace_number: traceNumberSchema,
     transaction_time: instantSchema.meta({ description: "The terminal's own time of the transaction." }),
     payment_method: z.discriminatedUnion('type', [cardSchema, codeSchema]),
-    merchant_reference: text(64).optional(),
+    merchant_reference: textSchema(64).optional(),
     user: z
       .strictObject({
-        id: text(64).optional(),
+        id: textSchema(64).optional(),
         phone: z
           .string()
           .regex(/^\+?[0-9]{5,20}$/)
@@ -77,13 +69,18 @@ export const paymentRequestSchema = z
       .optional(),
     device: z
       .strictObject({
-        serial_number: text(64).optional(),
-        model: text(64).optional(),
-        app_version: text(32).optional(),
+        serial_number: textSchema(64).optional(),
+        model: textSchema(64).optional(),
+        app_version: textSchema(32).optional(),
       })
       .optional(),
     discounts: z.array(discountSchema).max(20).optional(),
     confirm_duplicate_of: idSchema('ord').optional(),
+  })
+  .superRefine(({ payment_method, ...rest }, context) => {
+    const message = 'must not hold the card number, track or code of the payment';
+    for (const path of pathsTo(rest, (text) => holdsCardData(text, payment_method)))
+      context.addIssue({ code: 'custom', path, message });
   })
   .meta({ id: 'PaymentRequest' });
 
@@ -148,7 +145,9 @@ export const paymentSchema = z
     merchant_reference: z.string().optional(),
     business_date: z.iso.date(),
     created_at: z.string(),
-    card: z.object({ bin: z.string(), last_four: z.string() }).optional(),
+    card: z
+      .object({ bin: z.string().meta({ description: 'Its first digits, six at most.' }), last_four: z.string() })
+      .optional(),
     decline_code: z.string().optional(),
     authorization_code: z.string().optional(),
     rrn: z.string().optional(),
@@ -166,13 +165,13 @@ export const paymentSchema = z
 
 export type Payment = z.infer<typeof paymentSchema>;
 
-/** Luhn checksum (ISO/IEC 7812-1, annex B). */
-function passesLuhn(number: string): boolean {
-  let sum = 0;
-  for (let i = 0; i < number.length; i++) {
-    const digit = number.charCodeAt(number.length - 1 - i) - 48;
-    const doubled = i % 2 === 1 ? digit * 2 : digit;
-    sum += doubled > 9 ? doubled - 9 : doubled;
-  }
-  return sum % 10 === 0;
+/** The ways to every text of a parsed body, however deep, for which `is` holds. */
+function pathsTo(value: unknown, is: (text: string) => boolean): readonly string[][] {
+  if (typeof value === 'string') return is(value) ? [[]] : NOWHERE;
+  if (typeof value !== 'object' || value === null) return NOWHERE;
+  const paths: string[][] = [];
+  for (const [key, inner] of Object.entries(value)) for (const path of pathsTo(inner, is)) paths.push([key, ...path]);
+  return paths;
 }
+
+const NOWHERE: readonly string[][] = [];

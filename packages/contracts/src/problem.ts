@@ -6,7 +6,10 @@ interface CatalogueEntry {
   readonly status: number;
   readonly title: string;
   readonly retryable: boolean;
-  /** 'no': nothing left for a bank. 'see_order': the order says, the one named in the problem or that of the number. */
+  /**
+   * 'no': nothing left for a bank, whenever the same request was sent. 'see_order': the order says, the one named in the
+   * problem or that of the number; also wherever it is not looked whether an earlier sending was taken.
+   */
   readonly moneyMoved: 'no' | 'see_order';
 }
 
@@ -15,7 +18,7 @@ export const problems = {
     status: 400,
     title: 'These bytes are not a valid HTTP request',
     retryable: false,
-    moneyMoved: 'no',
+    moneyMoved: 'see_order', // also of a request that came too slowly this time
   },
   malformed_body: { status: 400, title: 'The body is not valid JSON', retryable: false, moneyMoved: 'no' },
   invalid_request: { status: 422, title: 'A field is missing or wrong', retryable: false, moneyMoved: 'no' },
@@ -32,12 +35,20 @@ export const problems = {
     retryable: false,
     moneyMoved: 'see_order', // an earlier sending may have been taken, and forgotten since
   },
-  signature_missing: { status: 401, title: 'The request is not signed', retryable: false, moneyMoved: 'no' },
-  signature_invalid: { status: 401, title: 'The signature is wrong', retryable: false, moneyMoved: 'no' },
-  clock_skew: { status: 401, title: 'The timestamp is outside the window', retryable: true, moneyMoved: 'no' },
+  // Who asks is not known yet. The very same bytes may have been taken before: within the window, while the key was live.
+  signature_missing: { status: 401, title: 'The request is not signed', retryable: false, moneyMoved: 'see_order' },
+  signature_invalid: { status: 401, title: 'The signature is wrong', retryable: false, moneyMoved: 'see_order' },
+  clock_skew: { status: 401, title: 'The timestamp is outside the window', retryable: true, moneyMoved: 'see_order' },
   api_key_invalid: { status: 401, title: 'The API key is missing or wrong', retryable: false, moneyMoved: 'no' },
   forbidden: { status: 403, title: 'Not allowed', retryable: false, moneyMoved: 'no' },
   not_found: { status: 404, title: 'There is no such thing', retryable: false, moneyMoved: 'no' },
+  // Its commit may be on its way, or its key forgotten after seven days while the order is there.
+  payment_unknown: {
+    status: 404,
+    title: 'No such payment of this terminal is known now',
+    retryable: true,
+    moneyMoved: 'see_order',
+  },
   method_not_allowed: { status: 405, title: 'The method is not allowed here', retryable: false, moneyMoved: 'no' },
   body_too_large: { status: 413, title: 'The body is too large', retryable: false, moneyMoved: 'no' },
   unsupported_media_type: {

@@ -1,5 +1,6 @@
 // One change of the control database: checked, made under the head's lock, audited in the same transaction. What is
 // refused, loses against another, or fails is audited too, by a transaction of its own.
+import { looksLikeCardNumber } from '@ballast/contracts';
 import { type Knex, withTransaction } from '@ballast/database';
 import { type Actor, assertSignedIn } from './actor.ts';
 import { type AuditEntry, advanceHead, insertAudit, lockHead } from './control.sql.ts';
@@ -92,11 +93,12 @@ function reasonOf(error: unknown, committing: boolean): Error {
 function checkChange({ reason, seen }: Signature): void {
   if (reason.trim() === '' || reason.length > LONGEST_TEXT)
     throw new ChangeRefused('reason_required', `a change needs a reason, of 1 to ${LONGEST_TEXT} characters`);
+  if (looksLikeCardNumber(reason)) throw new ChangeRefused('invalid', 'the reason holds what looks like a card number');
   if (!Number.isSafeInteger(seen) || seen < 0)
     throw new ChangeRefused('invalid', 'a change names the version of the target that its author has seen');
 }
 
-/** As it was typed, as far as PostgreSQL takes it (neither NUL nor lone surrogates) and within bounds. */
+/** As it was typed, as far as it may be kept (neither NUL nor lone surrogates, and no card number) and within bounds. */
 function entryOf({ action, target, details }: Asked, { author, reason, seen }: Signature): AuditEntry {
   return {
     outcome: 'failed',
@@ -111,6 +113,7 @@ function entryOf({ action, target, details }: Asked, { author, reason, seen }: S
 }
 
 export function storable(text: string, longest: number): string {
+  if (looksLikeCardNumber(text)) return '[left out: it holds what looks like a card number]'.slice(0, longest);
   return text.replaceAll('\0', '').toWellFormed().slice(0, longest);
 }
 

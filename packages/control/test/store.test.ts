@@ -71,6 +71,14 @@ test.each<[string, Partial<OverrideRequest>, ChangeRefused['code']]>([
   expect(entry.details.error).not.toBe('');
 });
 
+test('a card number in a reason is refused, and the audit does not keep it', async () => {
+  const change = await seeing(store, 'bank_n', 'disputes of 4242 4242 4242 4242');
+  const refused = store.setOverride({ ...closePay, channel: 'bank_n' }, change);
+  await expect(refused).rejects.toThrow('what looks like a card number');
+  const reason = expect.stringContaining('left out');
+  expect(await lastAudit('channel:bank_n')).toMatchObject({ outcome: 'refused', reason });
+});
+
 test('a change without its reason is refused and audited', async () => {
   const change = await seeing(store, 'bank_n', '  ');
   await expect(store.setOverride({ ...closePay, channel: 'bank_n' }, change)).rejects.toThrow(ChangeRefused);

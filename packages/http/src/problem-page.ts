@@ -3,7 +3,8 @@ import { type ProblemCode, problems } from '@ballast/contracts';
 
 const moneyMoved = {
   no: 'No. Nothing left for a bank.',
-  see_order: 'Perhaps. The order says: ask for it by its id or number.',
+  see_order:
+    'Perhaps: an earlier sending may have been taken. The order says: ask for it by its id or number, or send the payment again under its key, which never takes it twice.',
 } as const;
 
 export function problemPage(): string {

@@ -1,7 +1,7 @@
 // Whatever goes wrong leaves as problem+json (RFC 9457), with the code, what to do, and the field.
 import type { Socket } from 'node:net';
 import { type FieldError, Problem, type ProblemCode, problemSchema, problems } from '@ballast/contracts';
-import type { Logger } from '@ballast/telemetry';
+import { type Logger, scrub } from '@ballast/telemetry';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { App } from './app.ts';
@@ -72,7 +72,8 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   }
   reply.code(problem.status).header('content-type', CONTENT_TYPE).header('x-request-id', request.id);
   if (problem.retryAfterSeconds !== undefined) reply.header('retry-after', String(problem.retryAfterSeconds));
-  return reply.send(JSON.stringify(problem.toBody(pathOf(request.url), request.id)));
+  // The path, an unknown field's name: whatever of the request is said again, a card number is not.
+  return reply.send(scrub(JSON.stringify(problem.toBody(pathOf(request.url), request.id))));
 }
 
 function problemOf(error: unknown): Problem {
@@ -130,11 +131,11 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
   const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
   const body = JSON.stringify({
     type: '/docs/problems#malformed_request',
-    title: 'Not a valid HTTP request',
+    title: problems.malformed_request.title,
     status,
     code: 'malformed_request',
     retryable: false,
-    money_moved: 'no',
+    money_moved: problems.malformed_request.moneyMoved,
   });
   if (!socket.writable) return void socket.destroy();
   socket.end(

@@ -114,6 +114,21 @@ describe('every other trouble is a problem+json too', () => {
     expect(text).not.toContain('secret detail');
   });
 
+  test.each([
+    ['GET', '/cards/4242424242424242', undefined],
+    ['GET', '/things/4242.4242.4242.4242', undefined],
+    ['GET', '/%zz/4242-4242-4242-4242?x=4242424242424242', undefined],
+    ['POST', '/things/1', '{"amount": 1, "card 4242 4242 4242 4242": 1}'],
+    ['POST', '/things/1', '{"amount": 1, "4242424242424242": 1, "4242424242424242": 2}'],
+  ] as const)('a card number in it is not said again: %s %s', async (method, path, body) => {
+    const headers = { 'content-type': 'application/json', 'x-request-id': '4242-4242-4242-4242' };
+    const reply = await request(url + path, { method, headers, body: body ?? null });
+    const text = await reply.body.text();
+    expect(reply.headers['content-type']).toContain('application/problem+json');
+    expect(text).toContain('[card number removed]');
+    expect(text).not.toContain('4242');
+  });
+
   test('a retry is told when', async () => {
     const reply = await request(`${url}/refuses`);
     expect(reply.headers['retry-after']).toBe('3');
@@ -130,7 +145,7 @@ describe('every other trouble is a problem+json too', () => {
       socket.on('close', () => resolve(text));
       socket.on('error', reject);
     });
-    expect(answer).toMatch(/^HTTP\/1.1 400 [\s\S]*malformed_request/);
+    expect(answer).toMatch(/^HTTP\/1.1 400 [\s\S]*malformed_request[\s\S]*see_order/);
   });
 });
 

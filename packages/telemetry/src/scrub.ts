@@ -1,12 +1,22 @@
 // Card numbers by their shape: 12 to 19 digits, perhaps in groups, that pass the Luhn check.
 
-const CANDIDATE = /(?<![0-9A-Za-z.])[0-9](?:[ -]?[0-9]){11,18}(?![0-9A-Za-z])/g;
+const CANDIDATE =
+  /(?<![0-9A-Za-z.])(?:[0-9](?:[ -]?[0-9]){11,18}|[0-9]{4}([._])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7})(?![0-9A-Za-z])/g;
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+const UUID_LENGTH = 36;
 
-/** The text with every run of digits that may be a card number replaced. Times and short ids are left as they are. */
+/** The text with every run of digits that may be a card number replaced. Times and ids are left as they are. */
 export function scrub(text: string): string {
-  return text.replace(CANDIDATE, (found) =>
-    passesLuhn(found.replaceAll(/[ -]/g, '')) ? '[card number removed]' : found,
+  return text.replace(CANDIDATE, (found, _separator, at: number) =>
+    passesLuhn(found.replaceAll(/[^0-9]/g, '')) && !isOfAnId(text, at) ? '[card number removed]' : found,
   );
+}
+
+/** Of two thousand UUIDs one has groups that are all digits, and pass the check. */
+function isOfAnId(text: string, at: number): boolean {
+  const around = text.slice(Math.max(0, at - UUID_LENGTH), at + UUID_LENGTH);
+  const place = Math.min(at, UUID_LENGTH);
+  return [...around.matchAll(UUID)].some(({ index }) => index < place && place < index + UUID_LENGTH);
 }
 
 function passesLuhn(digits: string): boolean {

@@ -12,8 +12,8 @@ begin
 end $$;
 
 -- One row per order, carrying both identities a terminal knows its payment by. It cannot be partitioned: the unique
--- indexes are the idempotency. Hashes are the first 128 bits of SHA-256 over live or test, the terminal's id and the
--- identity.
+-- indexes are the idempotency. Hashes are the first 128 bits of SHA-256 over live or test, the terminal's id, for key_hash a
+-- secret, and the identity.
 -- A void that came before its payment holds the row of that payment's number, with order_id null.
 -- similar_hash: terminal, card and amount, for suspected duplicates; null where they are not looked for.
 create table payment_key (

@@ -1,9 +1,9 @@
-// The bad-input list of faults.md: each row gets a 4xx problem with the field's pointer, and stores nothing.
+// What is wrong with a request: each row gets a 4xx problem with the field's pointer, and stores nothing.
 import { createHmac } from 'node:crypto';
 import pg from 'pg';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type RunningCollection, runCollection } from './support/running-collection.ts';
+import { MERCHANT, type RunningCollection, runCollection } from './support/running-collection.ts';
 
 let running: RunningCollection;
 
@@ -106,6 +106,109 @@ describe('a payment is refused, naming the field, with', () => {
   });
 });
 
+describe("a payment's own card number, track or code stands nowhere else:", () => {
+  const track = '4242424242424242=30121010000000000000';
+  const withTrack = card({ track2: track, pin_block: '0412AC89ABCDEF67' });
+  const byCode = { payment_method: { type: 'code', code: '28Ab901234567890' } };
+
+  test.each([
+    ['in the reference', { merchant_reference: '4242424242424242' }, '/merchant_reference'],
+    ['in groups', { merchant_reference: '4242 4242 4242 4242' }, '/merchant_reference'],
+    ['with dashes', { merchant_reference: '4242-4242-4242-4242' }, '/merchant_reference'],
+    ['with dots', { merchant_reference: '4242.4242.4242.4242' }, '/merchant_reference'],
+    ['with what is not seen between', { merchant_reference: '42424242\u200b4242\u00a04242' }, '/merchant_reference'],
+    ['grown together with its neighbours', { merchant_reference: 'ref4242424242424242x' }, '/merchant_reference'],
+    ['among letters', { merchant_reference: '4242a4242b4242c4242' }, '/merchant_reference'],
+    ['in Arabic digits', { merchant_reference: '٤٢٤٢ ٤٢٤٢ ٤٢٤٢ ٤٢٤٢' }, '/merchant_reference'],
+    ['in Devanagari', { merchant_reference: '४२४२४२४२४२४२४२४२' }, '/merchant_reference'],
+    ['in full width', { merchant_reference: '４２４２－４２４２－４２４２－４２４２' }, '/merchant_reference'],
+    ['in circles', { merchant_reference: '④②④②④②④②④②④②④②④②' }, '/merchant_reference'],
+    ['in mathematical digits', { merchant_reference: '𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐' }, '/merchant_reference'],
+    ['as a user', { user: { id: '4242424242424242' } }, '/user/id'],
+    ['as a phone', { user: { phone: '+4242424242424242' } }, '/user/phone'],
+    ['as a serial number', { device: { serial_number: '4242-4242-4242-4242' } }, '/device/serial_number'],
+    ['as a model', { device: { model: '4242424242424242' } }, '/device/model'],
+    ['as a version', { device: { app_version: '4242.4242.4242.4242' } }, '/device/app_version'],
+    ['as a discount', { discounts: [{ id: '4242424242424242', kind: 'points', amount: 1 }] }, '/discounts/0/id'],
+    [
+      'behind the comma of the second',
+      { transaction_time: `${new Date().toISOString().slice(0, 19)}.4242424242424242Z` },
+      '/transaction_time',
+    ],
+    ['the track', { ...withTrack, merchant_reference: `;${track}?` }, '/merchant_reference'],
+    ['what stands behind the number in it', { ...withTrack, user: { id: '30121010000000000000' } }, '/user/id'],
+    ['the PIN block', { ...withTrack, user: { id: '0412ac89 abcdef67' } }, '/user/id'],
+    ['the code', { ...byCode, merchant_reference: '28ab-9012-3456-7890' }, '/merchant_reference'],
+  ])('%s', async (_name, change, pointer) => {
+    const { status, json } = await post(saleText(change));
+    expect({ status, pointers: json.errors?.map((error) => error.pointer) }).toEqual({
+      status: 422,
+      pointers: [pointer],
+    });
+    expect(JSON.stringify(json)).not.toMatch(/4242|3012|AC89|28Ab/i);
+  });
+
+  test.each([
+    ['Idempotency-Key', '4242-4242-4242-4242'],
+    ['Idempotency-Key', 'pay4242424242424242'],
+    ['X-Request-Id', 'pay4242424242424242'],
+    ['X-Request-Id', '4242.4242.4242.4242'],
+    ['traceparent', '00-00000000000000004242424242424242-00f067aa0ba902b7-01'],
+  ])('in %s: %s', async (name, value) => {
+    const body = saleText({});
+    const key = name === 'Idempotency-Key' ? { idempotencyKey: value } : {};
+    const signed = running.terminal.sign('POST', '/v1/payments', body, key);
+    const headers = { ...signed.headers, [name.toLowerCase()]: value };
+    const reply = await request(`${running.url}/v1/payments`, { method: 'POST', body, headers });
+    const text = await reply.body.text();
+    expect(JSON.parse(text)).toMatchObject({ status: 400, code: 'invalid_parameter', errors: [{ pointer: name }] });
+    expect(text + JSON.stringify(reply.headers)).not.toMatch(/4242/);
+  });
+
+  test('in the name of a field, in an address, in a query: refused, and not said again', async () => {
+    const named = await post(saleText({ 'card 4242 4242 4242 4242': true }));
+    const path = '/v1/payments/4242.4242.4242.4242?pan=4242424242424242';
+    const signed = running.terminal.sign('GET', path, '');
+    const asked = await running.terminal.send(signed);
+    const nowhere = await request(`${running.url}/v1/cards/4242424242424242`);
+    expect([named.status, asked.status, nowhere.statusCode]).toEqual([422, 400, 404]);
+    expect(JSON.stringify(named.json) + asked.text + (await nowhere.body.text())).not.toMatch(/4242/);
+  });
+});
+
+describe('the words of an operator are refused, naming the field:', () => {
+  const merchant = {
+    name: 'Bakery',
+    time_zone: 'Europe/Berlin',
+    cutover: '00:00',
+    currencies: ['EUR'],
+    void_window_seconds: 0,
+  };
+  const order = '/admin/persons/ord_019a0000-0000-7000-8000-000000000001';
+  const by = { merchant_id: MERCHANT, by: 'ann' };
+  const proof = (text: string) => ({ ...by, outcome: 'reversed', proof: text });
+  const pan = '4000 0566 5566 5556';
+
+  test.each([
+    ['PUT', `/admin/merchants/${MERCHANT}`, { ...merchant, name: `Bakery ${pan}` }, '/name'],
+    ['PUT', `/admin/merchants/${MERCHANT}`, { ...merchant, name: 'a\u0000b' }, '/name'],
+    ['PUT', '/admin/terminals/trm_019a0000-0000-7000-8000-0000000000a3', { merchant_id: MERCHANT, name: pan }, '/name'],
+    ['POST', `${order}/settle`, proof(`reversed, card ${pan}`), '/proof'],
+    ['POST', `${order}/settle`, proof('\ud800'), '/proof'],
+    ['POST', `${order}/try-again`, { ...by, by: '4000056655665556' }, '/by'],
+    ['POST', '/admin/days/retire-reader', { reader: 'a/b', by: 'ann', reason: `it sends ${pan}` }, '/reason'],
+  ] as const)('%s %s %j', async (method, path, body, pointer) => {
+    const reply = await running.admin(method, path, body);
+    const { errors } = reply.json as { errors?: { pointer: string }[] };
+    expect({ status: reply.status, pointer: errors?.[0]?.pointer }).toEqual({ status: 422, pointer });
+  });
+
+  test('but not with the numbers of a bank', async () => {
+    const numbers = 'RRN 532914004242, ARN 74537604221222132710572, case 4242424242424241';
+    expect(await running.admin('POST', `${order}/settle`, proof(numbers))).toMatchObject({ status: 409 });
+  });
+});
+
 describe('headers are refused by name', () => {
   test('no Idempotency-Key', async () => {
     const body = saleText({});
@@ -195,6 +298,7 @@ describe('a signature', () => {
     expect(await reply.body.json()).toMatchObject({
       status: 401,
       code: 'clock_skew',
+      money_moved: 'see_order', // the same bytes may have been taken an hour ago
       detail: expect.stringContaining('T'),
     });
     await running.admin('DELETE', `/admin/terminals/trm_019a0000-0000-7000-8000-0000000000a1/keys/${key_id}`);
@@ -211,4 +315,24 @@ test('nothing of all this was stored, sent to a bank, or a fault of ours', async
   expect(rows).toEqual([{ orders: 0, keys: 0 }]);
   expect(running.books('bank_a')).toEqual([]);
   expect(running.log()).not.toMatch(/"level":"(error|fatal)"/);
+  expect(running.log()).not.toMatch(/4242[ .-]?4242|4000[ ]?0566/);
+});
+
+test.each([
+  ['the number of another card', '4000056655665556'],
+  ['a number that passes the Luhn check', '1234567812345670'],
+  ['most of its own number', '424242424242424'],
+  ['a time and a till', '20261125-031405-000042'],
+  ['many zeros', '0000000000000000000000000000000000000000000000000000000000004242'],
+])('no false alarm: %s is taken for a reference', async (_name, reference) => {
+  const reply = await running.terminal.pay(
+    running.sale({
+      merchant_reference: reference,
+      user: { id: reference, phone: '+4915112345678' },
+      payment_method: { ...running.sale().payment_method, cvv: '242' },
+      amount: 1_000 + Number(reference.replaceAll(/[^0-9]/g, '').slice(-4)) + reference.length,
+    }),
+    { idempotencyKey: reference },
+  );
+  expect(reply).toMatchObject({ status: 201, json: { merchant_reference: reference } });
 });

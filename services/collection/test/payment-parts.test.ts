@@ -46,6 +46,7 @@ describe('the business date', () => {
 
 describe('the identities of a payment', () => {
   const terminal = { terminalId: '019a0000-0000-7000-8000-000000000001', livemode: false };
+  const secret = 'a secret';
 
   test('a batch number means the same with and without leading zeros', () => {
     expect(traceHash(terminal, '1', '000123')).toBe(traceHash(terminal, '000001', '000123'));
@@ -54,13 +55,18 @@ describe('the identities of a payment', () => {
   test('key and number never share a hash, nor do two terminals, nor the live and the test key of one', () => {
     const other = { ...terminal, terminalId: '019a0000-0000-7000-8000-000000000002' };
     const hashes = [
-      keyHash(terminal, 'a'),
-      keyHash(other, 'a'),
-      keyHash({ ...terminal, livemode: true }, 'a'),
-      keyHash(terminal, 'b'),
+      keyHash(secret, terminal, 'a'),
+      keyHash(secret, other, 'a'),
+      keyHash(secret, { ...terminal, livemode: true }, 'a'),
+      keyHash(secret, terminal, 'b'),
       traceHash(terminal, '1', '000001'),
     ];
     expect(new Set(hashes).size).toBe(hashes.length);
+  });
+
+  test('a key cannot be found by trying out what it may have been: a secret is in its hash', () => {
+    const key = '4242424242424242';
+    expect(keyHash(secret, terminal, key)).not.toBe(keyHash('another secret', terminal, key));
   });
 });
 

@@ -1,24 +1,23 @@
 // Merchants, terminals, their keys and routes: on the internal face, for operators and provisioning. PUT is idempotent:
 // the caller chooses the id.
-import { currencySchema, idSchema, Problem, publicId, uuidOf } from '@ballast/contracts';
+import { currencySchema, idSchema, Problem, publicId, textSchema, uuidOf, wordsSchema } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import type { Provisioning } from '../merchants/provision.ts';
 
-const text = (max: number) => z.string().min(1).max(max);
 const merchantParams = z.strictObject({ id: idSchema('mer') });
 const terminalParams = z.strictObject({ id: idSchema('trm') });
 
 const merchantSchema = z.strictObject({
-  name: text(200),
-  time_zone: text(64).refine(isTimeZone, 'is not an IANA time zone'),
+  name: wordsSchema(200),
+  time_zone: textSchema(64).refine(isTimeZone, 'is not an IANA time zone'),
   cutover: z.string().regex(/^([01][0-9]|2[0-3]):[0-5][0-9]$/, 'must be HH:MM'),
   currencies: z.array(currencySchema).min(1).max(30),
   void_window_seconds: z.int().min(0).max(604_800),
 });
 
 const routeSchema = z.strictObject({
-  channel: text(32),
+  channel: textSchema(32),
   method: z.enum(['card', 'code']),
   currency: currencySchema.nullable().default(null),
   bin_prefix: z
@@ -27,8 +26,8 @@ const routeSchema = z.strictObject({
     .nullable()
     .default(null),
   weight: z.int().min(0).max(1_000_000).default(1),
-  merchant_number: text(32),
-  terminal_number: text(32),
+  merchant_number: textSchema(32),
+  terminal_number: textSchema(32),
 });
 
 const problemsOf = problemReplies(
@@ -133,7 +132,7 @@ export function adminRoutes(app: App, provisioning: Provisioning, adminToken: st
       onRequest,
       schema: {
         params: terminalParams,
-        body: z.strictObject({ merchant_id: idSchema('mer'), name: text(100) }),
+        body: z.strictObject({ merchant_id: idSchema('mer'), name: wordsSchema(100) }),
         response: problemsOf,
       },
     },
@@ -162,7 +161,7 @@ export function adminRoutes(app: App, provisioning: Provisioning, adminToken: st
 
   app.delete(
     '/admin/terminals/:id/keys/:key_id',
-    { onRequest, schema: { params: terminalParams.extend({ key_id: text(64) }), response: problemsOf } },
+    { onRequest, schema: { params: terminalParams.extend({ key_id: textSchema(64) }), response: problemsOf } },
     async ({ params }, reply) => {
       await provisioning.revokeKey(uuid('trm', params.id), params.key_id);
       return reply.code(204).send();

@@ -31,7 +31,23 @@ export interface FacesOptions {
 const openapi = {
   title: 'Ballast collection',
   version: '1',
-  description: 'What POS terminals call: take a payment, ask for its outcome, void it.',
+  description: `What POS terminals call: take a payment, ask for its outcome, void it.
+
+**Signatures.** Every request carries \`Ballast-Signature: v1=\` and the HMAC-SHA256, in lower-case hexadecimal, of these nine
+lines under the terminal's secret (its text as it was issued), joined by a line feed, none after the last:
+
+1. \`v1\`
+2. \`Ballast-Terminal\`
+3. \`Ballast-Key-Id\`
+4. \`Ballast-Timestamp\`: Unix time in seconds, at most five minutes from the server's
+5. the method
+6. the path with its query, as sent
+7. \`Idempotency-Key\`, empty where there is none
+8. \`Ballast-Deadline-Ms\`, empty where there is none
+9. the SHA-256 of the body as sent, in lower-case hexadecimal
+
+**Sending again.** The same request under the same key is never taken twice, and gets the same answer. When nothing was heard, or
+an error says \`money_moved: see_order\`, send it again (signed anew where its timestamp has grown old), or ask for it.`,
 };
 
 export async function buildPublicFace({ core, inbound, directory, metrics, logger, tls }: FacesOptions): Promise<App> {

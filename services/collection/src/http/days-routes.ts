@@ -1,5 +1,5 @@
 // Which old days are held and by whom, on the internal face; and a reader that is gone for good, which holds them for ever.
-import { Problem } from '@ballast/contracts';
+import { Problem, textSchema, wordsSchema } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import type { PaymentsCore } from '../payments/core.ts';
@@ -7,9 +7,9 @@ import { listReaders, reinstateReader, retireReader } from '../workers/journal-r
 import type { PartitionsState } from '../workers/partitions.ts';
 
 const bodySchema = z.strictObject({
-  reader: z.string().min(1).max(200).meta({ description: 'As GET /admin/days lists it: slot/subscriber.' }),
-  by: z.string().min(1).max(100),
-  reason: z.string().min(1).max(1_000),
+  reader: textSchema(200).meta({ description: 'As GET /admin/days lists it: slot/subscriber.' }),
+  by: wordsSchema(100),
+  reason: wordsSchema(1_000),
 });
 const retireSchema = bodySchema.extend({
   force: z.boolean().default(false).meta({ description: 'Also one that was heard of within the hour.' }),

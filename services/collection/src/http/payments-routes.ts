@@ -1,8 +1,11 @@
 // What terminals call. Bodies and answers are the schemas of contracts; each route is one verb of payments/.
+import { randomUUID } from 'node:crypto';
 import {
   batchNumberSchema,
   heldVoidSchema,
+  holdsCardData,
   idSchema,
+  type PaymentMethod,
   Problem,
   paymentRequestSchema,
   paymentSchema,
@@ -30,14 +33,19 @@ const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/;
 
 const signedHeaders = z.looseObject({
   'ballast-terminal': z.string().optional().meta({ description: 'trm_… of the terminal.' }),
-  'ballast-key-id': z.string().optional(),
+  'ballast-key-id': z.string().optional().meta({ description: 'Which of its keys signs; two may be live at once.' }),
   'ballast-timestamp': z.string().optional().meta({ description: 'Unix time, seconds; at most 5 minutes off.' }),
-  'ballast-signature': z.string().optional().meta({ description: 'v1=<hex HMAC-SHA256>; see README, "Signatures".' }),
+  'ballast-signature': z.string().optional().meta({ description: 'v1=<hex HMAC-SHA256>, as described at the top.' }),
 });
 const moneyHeaders = signedHeaders.extend({
   'idempotency-key': z.string().optional().meta({ description: 'Required. 1 to 128 visible ASCII characters.' }),
   'ballast-deadline-ms': z.string().optional().meta({ description: '2000 to 60000, from receipt; 15000 by default.' }),
 });
+
+const found = {
+  200: paymentSchema.meta({ description: 'As it stands now; `answer` is what the terminal was finally told.' }),
+  202: paymentSchema.meta({ description: 'Its question is open: ask again after Retry-After.' }),
+};
 
 const signatureProblems = ['signature_missing', 'signature_invalid', 'clock_skew'] as const;
 const moneyProblems = [
@@ -88,6 +96,7 @@ export function paymentsRoutes(app: App, { core, inbound, signed }: PaymentsRout
       },
     },
     async (request, reply) => {
+      refuseCardDataInHeaders(request, request.body.payment_method);
       const command = { ...signedBy(request), request: request.body, ...moneyTermsOf(request) };
       return tell(reply, await admitted(inbound, 'payments', { request, reply }, () => takePayment(core, command)));
     },
@@ -129,9 +138,8 @@ export function paymentsRoutes(app: App, { core, inbound, signed }: PaymentsRout
         headers: signedHeaders,
         params: z.strictObject({ id: idSchema('ord') }),
         response: {
-          200: paymentSchema,
-          202: paymentSchema,
-          ...problemReplies(...signatureProblems, 'not_found', 'invalid_parameter'),
+          ...found,
+          ...problemReplies(...signatureProblems, 'payment_unknown', 'invalid_parameter'),
         },
       },
     },
@@ -153,9 +161,8 @@ export function paymentsRoutes(app: App, { core, inbound, signed }: PaymentsRout
         headers: signedHeaders,
         querystring: z.strictObject({ batch_number: batchNumberSchema, trace_number: traceNumberSchema }),
         response: {
-          200: paymentSchema,
-          202: paymentSchema,
-          ...problemReplies(...signatureProblems, 'not_found', 'invalid_parameter'),
+          ...found,
+          ...problemReplies(...signatureProblems, 'payment_unknown', 'invalid_parameter'),
         },
       },
     },
@@ -202,6 +209,18 @@ function moneyTermsOf(request: FastifyRequest) {
   };
 }
 
+/** What of a payment's headers is kept somewhere: the trace with the order, the request's id in the log. */
+const KEPT_HEADERS = ['Idempotency-Key', 'X-Request-Id', 'traceparent'];
+
+function refuseCardDataInHeaders(request: FastifyRequest, method: PaymentMethod): void {
+  for (const name of KEPT_HEADERS) {
+    const text = request.headers[name.toLowerCase()];
+    if (typeof text !== 'string' || !holdsCardData(text, method)) continue;
+    request.id = randomUUID(); // the refusal carries it, too
+    throw wrongHeader(name, 'must not hold the card number, track or code of the payment');
+  }
+}
+
 function wrongHeader(pointer: string, detail: string): Problem {
   return new Problem('invalid_parameter', `${pointer} ${detail}.`, { errors: [{ pointer, detail }] });
 }
@@ -216,6 +235,6 @@ function tell(reply: FastifyReply, told: Told) {
 }
 
 function tellFound(reply: FastifyReply, told: Told | null) {
-  if (told === null) throw new Problem('not_found', 'This terminal has no such payment.');
+  if (told === null) throw new Problem('payment_unknown', 'No such payment of this terminal is known now.');
   return tell(reply, told);
 }

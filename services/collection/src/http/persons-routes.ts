@@ -1,5 +1,5 @@
 // What is with a person, on the internal face: the list with its evidence, and the two things a person can do.
-import { idSchema, publicId, uuidOf } from '@ballast/contracts';
+import { idSchema, publicId, uuidOf, wordsSchema } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import type { PaymentsCore } from '../payments/core.ts';
@@ -8,7 +8,7 @@ import { provenOutcomes, settleByProof } from '../payments/settle-by-proof.ts';
 import { tryAgain } from '../payments/try-again.ts';
 
 const params = z.strictObject({ id: idSchema('ord') });
-const by = z.string().min(1).max(100).meta({ description: 'Who decides; kept with the case.' });
+const by = wordsSchema(100).meta({ description: 'Who decides; kept with the case.' });
 const problemsOf = problemReplies('api_key_invalid', 'invalid_request', 'not_with_person', 'proof_does_not_fit');
 
 export function personsRoutes(app: App, core: PaymentsCore, adminToken: string): void {
@@ -51,7 +51,7 @@ export function personsRoutes(app: App, core: PaymentsCore, adminToken: string):
           merchant_id: idSchema('mer'),
           by,
           outcome: z.enum(provenOutcomes),
-          proof: z.string().min(1).max(1_000).meta({ description: 'What the bank wrote, and where to find it.' }),
+          proof: wordsSchema(1_000).meta({ description: 'What the bank wrote, and where to find it.' }),
         }),
         response: problemsOf,
       },

@@ -91,6 +91,8 @@ export function openPayments(options: PaymentsOptions) {
   const core = {
     ...options,
     duplicateWindowMs,
+    /** Of `keyHash`. */
+    keySecret: options.vault.fingerprint('idempotency keys').toString('hex'),
     resolverKnex: options.resolverKnex ?? options.knex,
     resolving: options.resolving ?? defaultResolving,
     /** Commit 1. */

@@ -19,7 +19,7 @@ export function identitiesOf(
   const method = request.payment_method;
   return {
     merchantId: terminal.merchantId,
-    keyHash: keyHash(terminal, idempotencyKey),
+    keyHash: keyHash(core.keySecret, terminal, idempotencyKey),
     traceHash: traceHash(terminal, request.batch_number, request.trace_number),
     fingerprint: core.vault.fingerprint(method.type === 'card' ? method.number : method.code),
   };
@@ -54,7 +54,7 @@ export function newPayment(
     batchNumber: request.batch_number,
     traceNumber: request.trace_number,
     merchantReference: request.merchant_reference ?? null,
-    cardBin: card?.number.slice(0, 6) ?? null,
+    cardBin: card === null ? null : shownBin(card.number),
     cardLastFour: card?.number.slice(-4) ?? null,
     cardSealed: card === null ? null : core.vault.seal(card.number, { merchantId, orderId, field: 'card' }),
     phoneSealed: phone === undefined ? null : core.vault.seal(phone, { merchantId, orderId, field: 'phone' }),
@@ -71,6 +71,11 @@ export function newPayment(
     bankTerminalNumber: route.terminalNumber,
     traceparent: command.traceparent,
   };
+}
+
+/** Six digits; fewer of a short number, so that with the last four at least five stay hidden. */
+function shownBin(number: string): string {
+  return number.slice(0, Math.min(6, number.length - 9));
 }
 
 /** One attempt of a payment at one channel, under our own reference. */

@@ -1,4 +1,4 @@
-// A void names the terminal's own number. What it does depends on where the order stands (design.md §3, "Voids"):
+// A void names the terminal's own number. What it does depends on where the order stands:
 // not there yet → the number is held, and the payment that arrives later is cancelled; processing → the wish is set and
 // commit 2 obeys it; in doubt or approved within its window → reversing; ended without money → success without effect.
 import { type HeldVoid, Problem, publicId } from '@ballast/contracts';
@@ -41,7 +41,7 @@ async function findAndVoid(core: PaymentsCore, command: VoidPaymentCommand): Pro
       // Its payment may have been made and its key forgotten since: what is held then would promise too much.
       const old = tooOld(request.transaction_time, core.clock.now());
       if (old !== null) throw old;
-      const own = keyHash(terminal, command.idempotencyKey);
+      const own = keyHash(core.keySecret, terminal, command.idempotencyKey);
       const held = await holdNumberForVoid(core.knex, terminal.merchantId, own, trace);
       // step: after the number was held
       if (held) return heldForVoid(command);

@@ -1,5 +1,5 @@
 // Keys and rebuilds: on the internal face, for operators and provisioning.
-import { idSchema, Problem, publicId, uuidOf } from '@ballast/contracts';
+import { idSchema, Problem, publicId, uuidOf, wordsSchema } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import { issueKey, revokeKey } from '../keys/api-keys.ts';
@@ -9,12 +9,7 @@ import type { Rebuilds } from '../read-model/rebuild.ts';
 const newKeySchema = z.strictObject({
   merchant_id: idSchema('mer'),
   livemode: z.boolean(),
-  name: z
-    .string()
-    .min(1)
-    .max(100)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
-    .refine((value) => value.isWellFormed() && !/[\u0000-\u001f\u007f]/.test(value), 'must be printable text'),
+  name: wordsSchema(100),
 });
 
 const MAX_PARKED_SHOWN = 100;

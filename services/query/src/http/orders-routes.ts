@@ -24,7 +24,7 @@ export function ordersRoutes(app: App, knex: Knex): void {
         security,
         querystring: orderFiltersSchema,
         response: {
-          200: merchantOrderListSchema,
+          200: merchantOrderListSchema.meta({ description: 'May be short of `limit` and still have more.' }),
           ...problemReplies('invalid_parameter', 'api_key_invalid', 'database_unavailable'),
         },
       },
@@ -46,7 +46,7 @@ export function ordersRoutes(app: App, knex: Knex): void {
         params: z.strictObject({ id: idSchema('ord') }),
         querystring: z.strictObject({}),
         response: {
-          200: merchantOrderStorySchema,
+          200: merchantOrderStorySchema.meta({ description: 'As far as its events have come here.' }),
           ...problemReplies('invalid_parameter', 'api_key_invalid', 'not_found', 'database_unavailable'),
         },
       },

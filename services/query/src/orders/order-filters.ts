@@ -1,5 +1,13 @@
 // The parameters of GET /v1/orders, and what they mean for the index that is walked.
-import { batchNumberSchema, idSchema, MAX_AMOUNT, orderStatuses, traceNumberSchema, uuidOf } from '@ballast/contracts';
+import {
+  batchNumberSchema,
+  idSchema,
+  MAX_AMOUNT,
+  orderStatuses,
+  textSchema,
+  traceNumberSchema,
+  uuidOf,
+} from '@ballast/contracts';
 import { z } from 'zod';
 import { lowestIdAt } from '../read-model/partitions.ts';
 import type { FilterColumn, OrderQuery } from './read-orders.sql.ts';
@@ -27,15 +35,6 @@ const integer = (max: bigint) =>
     .transform((value) => BigInt(value))
     .refine((value) => value <= max, `must be at most ${max}`);
 
-/** As contracts has it for the payment itself, without what no stored reference can hold. */
-const reference = z
-  .string()
-  .min(1)
-  .max(64)
-  .refine((value) => value.isWellFormed(), 'must be well-formed Unicode')
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
-  .refine((value) => !/[\u0000-\u001f\u007f]/.test(value), 'must not contain control characters');
-
 export const orderFiltersSchema = z.strictObject({
   'created[gte]': instant.optional(),
   'created[lt]': instant.optional(),
@@ -45,7 +44,7 @@ export const orderFiltersSchema = z.strictObject({
     .regex(/^[a-z0-9_-]{1,64}$/, 'must be the name of a channel')
     .optional(),
   terminal: idSchema('trm').optional(),
-  merchant_reference: reference.optional(),
+  merchant_reference: textSchema(64).optional(),
   card_last_four: z
     .string()
     .regex(/^[0-9]{4}$/, 'must be 4 digits')
