@@ -4,8 +4,9 @@
 // after it was stored. A feed that reads the journal holds nothing back: its stored snapshot says what it lacks.
 import type pg from 'pg';
 import type { Checkpoint } from './delivery/feed.ts';
-import { storeProgress } from './delivery/feeds.sql.ts';
+import { type FeedProgress, storeProgress } from './delivery/feeds.sql.ts';
 import type { Feeds } from './delivery/open-feeds.ts';
+import { earlier, parseSnapshot } from './delivery/snapshot.ts';
 import type { Tail } from './delivery/tail.ts';
 import type { LeadOptions } from './lead.ts';
 import { Misconfigured } from './misconfigured.ts';
@@ -90,6 +91,11 @@ export function attend(options: AttendOptions): Attended {
   });
   const checkpoints: Checkpoint[] = [];
   let unproven: Checkpoint | undefined;
+  /**
+   * Nothing that it sees can be taken back by a crash of the source: a watermark was committed after it was taken. A transaction
+   * id that was given out since, and came to nothing, may be given out again then, and to a payment.
+   */
+  let { lasting } = start;
   let last: LastBeat | undefined;
   let { watermark } = start.mark;
   let stored = true;
@@ -117,6 +123,7 @@ export function attend(options: AttendOptions): Attended {
     watermark = now.watermark?.mark ?? watermark;
     warnings.set('watermarks_held', now.held);
     if (source.single_machine !== 'accepted') warnings.set('unguarded', now.unguarded);
+    if (unproven !== undefined && written !== null) lasting = unproven.snapshot;
     // A checkpoint counts when the publication was still the same a beat later: nothing before it was left out.
     if (unproven !== undefined) checkpoints.push(unproven);
     if (checkpoints.length > MAX_CHECKPOINTS) checkpoints.shift();
@@ -137,10 +144,10 @@ export function attend(options: AttendOptions): Attended {
   /** Stores how far every feed is, and only then confirms it to the slot. */
   async function settle(): Promise<void> {
     const received = reader.received();
-    const progress = feeds.all.map((feed) => feed.progress());
+    const progress = feeds.all.map((feed) => ofLasting(feed.progress()));
     let safe = received;
     for (const { reading, frontier } of progress) if (reading === 'log') safe = Math.min(safe, frontier);
-    const reached = Math.max(received, last?.beat.checkpoint.lsn ?? start.reached);
+    const reached = Math.max(received, last?.beat.flushed ?? start.reached);
     const guarded = (last?.beat.unguarded ?? start.unguarded) === null;
     const storing = storeProgress(knex, source.name, start.epoch, { reached, mark: mark(), guarded }, progress);
     const wishes = await storing.catch(notStored);
@@ -149,6 +156,10 @@ export function attend(options: AttendOptions): Attended {
     stored = true;
     reader.confirm(safe);
     for (const wish of wishes) feeds.all.find((feed) => feed.subscriber === wish.subscriber)?.follow(wish);
+  }
+
+  function ofLasting(progress: FeedProgress): FeedProgress {
+    return { ...progress, snapshot: earlier(parseSnapshot(progress.snapshot), lasting).text };
   }
 
   /** Deliveries go on; the slot keeps what is not stored, up to its cap, and past that the journal has it. */

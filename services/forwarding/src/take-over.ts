@@ -11,13 +11,13 @@ import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
 import { askHowFar } from './delivery/ask-how-far.ts';
 import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from './delivery/feeds.sql.ts';
-import { readWatermark } from './delivery/journal.sql.ts';
+import { readGreatestWatermark } from './delivery/journal.sql.ts';
 import type { Subscriber } from './delivery/send-delivery.ts';
 import { earlier, parseSnapshot, SEES_NOTHING, type Snapshot } from './delivery/snapshot.ts';
 import { Misconfigured } from './misconfigured.ts';
 import { type GenerationOf, openGenerations, replacedBy } from './source/generations.ts';
 import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './source/history.sql.ts';
-import { type Found, judgeHistory, judgeTold, type Mark, type Told, type Verdict } from './source/history.ts';
+import { type Claim, type Found, judgeClaims, judgeHistory, type Mark, type Verdict } from './source/history.ts';
 import type { System } from './source/identify-system.ts';
 import { rfc3339 } from './source/journal-row.ts';
 import { parseLsn } from './source/lsn.ts';
@@ -57,8 +57,10 @@ export interface TakenOver {
   /** A transaction id given out after the slot was ours. */
   readonly barrierXid: number;
   readonly mark: Mark;
-  /** Where the log ended then. */
+  /** So much of the log outlives a crash. */
   readonly reached: number;
+  /** Of the newest watermark: what it sees outlives a crash as well. */
+  readonly lasting: Snapshot;
   readonly unguarded: string | null;
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
 }
@@ -83,14 +85,14 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     hasMark: await hasAll(client, marks),
   };
   const xmax = Math.max(0, ...feeds.map((feed) => parseSnapshot(feed.snapshot).xmax));
-  const told: Told[] = await askHowFar(source.name, subscribers);
-  if (seen !== undefined) told.push({ generation: seen.generation, value: BEFORE_EVERYTHING });
-  const newest = await readWatermark(client, source.name);
-  const verdict = judgeTold(judgeHistory(before === null ? null : { ...before, xmax }, found), told, {
+  const claims: Claim[] = await askHowFar(source.name, subscribers);
+  if (seen !== undefined) claims.push({ generation: seen.generation, value: BEFORE_EVERYTHING });
+  const greatest = await readGreatestWatermark(client, source.name);
+  const verdict = judgeClaims(judgeHistory(before === null ? null : { ...before, xmax }, found), claims, {
     generation: found.generation,
-    watermark: newest === undefined ? null : rfc3339(newest),
+    watermark: greatest === undefined ? null : rfc3339(greatest),
   });
-  const known = Math.max(before?.generation ?? 0, ...told.map((one) => one.generation));
+  const known = Math.max(before?.generation ?? 0, ...claims.map((one) => one.generation));
   const { generation, mark, belief } = await drawConclusions(options, verdict, { before, known }, found);
   const unguarded = await findUnguarded(client, source.slot);
   const remembered: RememberedSource = {
@@ -99,7 +101,7 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     generation,
     publication: publication.state,
     mark,
-    reached: found.end,
+    reached: found.flushed,
     guarded: unguarded === null,
   };
   const positionsHold = belief === 'all' && before?.publication === publication.state;
@@ -107,6 +109,7 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   const epoch = await takeLead(knex, source.name, instance, remembered, positionsHold ? [] : stored);
   const start = parseLsn(slot?.confirmed ?? '0/0');
   const raises = await readRaises(client);
+  const newest = await readNewestMark(client);
   return {
     epoch,
     generation,
@@ -115,7 +118,8 @@ export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
     start,
     barrierXid,
     mark,
-    reached: found.end,
+    reached: found.flushed,
+    lasting: newest === undefined ? SEES_NOTHING : parseSnapshot(newest.snapshot),
     unguarded,
     stored: stored
       .filter(({ subscriber }) => names.includes(subscriber))

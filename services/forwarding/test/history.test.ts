@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Found, judgeHistory, judgeTold, type Remembered, type Verdict } from '../src/source/history.ts';
+import { type Found, judgeClaims, judgeHistory, type Remembered, type Verdict } from '../src/source/history.ts';
 
 const before: Remembered = {
   system: '7',
@@ -49,23 +49,23 @@ test('where nothing is stored of it, what this process has seen says whether it 
 const same: Verdict = { kind: 'same' };
 const declared: Verdict = { kind: 'declared', foreign: false };
 const stale: Verdict = { kind: 'stale', why: 'an old primary' };
-const told = (generation: number, seconds: number) => ({ generation, value: `2026-11-24T20:00:0${seconds}.000000Z` });
+const claim = (generation: number, seconds: number) => ({ generation, value: `2026-11-24T20:00:0${seconds}.000000Z` });
 
 test('a source that has no watermark of ours any more may have pruned them: only the generation speaks', () => {
-  const kindOf = (mark: ReturnType<typeof told>) => judgeTold(same, [mark], { generation: 3, watermark: null }).kind;
-  expect([kindOf(told(3, 9)), kindOf(told(4, 1))]).toEqual(['same', 'foreign']);
+  const kindOf = (mark: ReturnType<typeof claim>) => judgeClaims(same, [mark], { generation: 3, watermark: null }).kind;
+  expect([kindOf(claim(3, 9)), kindOf(claim(4, 1))]).toEqual(['same', 'foreign']);
 });
 
-test.each<[string, Verdict, ReturnType<typeof told>[], string]>([
+test.each<[string, Verdict, ReturnType<typeof claim>[], string]>([
   ['nobody says anything', same, [], 'same'],
-  ['they have what it has, or less', same, [told(3, 5), told(3, 1)], 'same'],
-  ['one has more', same, [told(3, 1), told(3, 6)], 'replaced'],
-  ['one has more of an older generation, whose end was lost', same, [told(2, 9), told(3, 5)], 'same'],
-  ['one has a newer generation', same, [told(4, 1)], 'foreign'],
-  ['raised by somebody else, and they have less', declared, [told(2, 9)], 'declared'],
-  ['raised to a generation that they have of a lost history', declared, [told(3, 6)], 'foreign'],
-  ['raised, and still older than what they have', declared, [told(4, 1)], 'foreign'],
-  ['a person decides', stale, [told(4, 9)], 'stale'],
+  ['they have what it has, or less', same, [claim(3, 5), claim(3, 1)], 'same'],
+  ['one has more', same, [claim(3, 1), claim(3, 6)], 'replaced'],
+  ['one has more of an older generation, whose end was lost', same, [claim(2, 9), claim(3, 5)], 'same'],
+  ['one has a newer generation', same, [claim(4, 1)], 'foreign'],
+  ['raised by somebody else, and they have less', declared, [claim(2, 9)], 'declared'],
+  ['raised to a generation that they have of a lost history', declared, [claim(3, 6)], 'foreign'],
+  ['raised, and still older than what they have', declared, [claim(4, 1)], 'foreign'],
+  ['a person decides', stale, [claim(4, 9)], 'stale'],
 ])('told by subscribers: %s', (_, verdict, marks, kind) => {
-  expect(judgeTold(verdict, marks, { generation: 3, watermark: told(3, 5).value }).kind).toBe(kind);
+  expect(judgeClaims(verdict, marks, { generation: 3, watermark: claim(3, 5).value }).kind).toBe(kind);
 });

@@ -1,11 +1,15 @@
 // What a forwarder concludes about its source's history is stored with its taking over: it may die before anything else is,
 // and the next one finds a source that looks as it was remembered.
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { DeliveryReply } from '@ballast/contracts';
 import { migrate, openDatabase } from '@ballast/database';
 import { freshDatabase } from '@ballast/database/testing';
 import { createLogger } from '@ballast/telemetry';
 import pg from 'pg';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { type FeedProgress, storeProgress } from '../src/delivery/feeds.sql.ts';
+import type { Subscriber } from '../src/delivery/send-delivery.ts';
 import { parseLsn } from '../src/source/lsn.ts';
 import { type Publication, readPublication } from '../src/source/source.sql.ts';
 import { type Seen, type TakenOver, takeOver } from '../src/take-over.ts';
@@ -30,14 +34,19 @@ async function openScene(label: string) {
   const publication = await readPublication(client, 'ballast_journal');
   const logger = createLogger({ service: 'test', level: 'silent' });
 
-  const take = (names: readonly string[], found: Publication = publication, seen?: Seen) =>
+  const take = (
+    names: readonly string[],
+    found: Publication = publication,
+    seen?: Seen,
+    subscribers: readonly Subscriber[] = [],
+  ) =>
     takeOver({
       client,
       system,
       publication: found,
       source: { name: 'collection', slot: source.slot },
       instance: 'forwarding-1',
-      subscribers: [],
+      subscribers,
       names,
       seen,
       knex,
@@ -138,6 +147,28 @@ test('forwarding was restored together with its source: a process that lives on 
   // A newer one than the source's: that was lost, too, and with it what was common then.
   const newer = await take(['query'], publication, { ...lost, generation: 7 });
   expect([newer.generation, believed(newer)]).toEqual([8, [['1:1:', false]]]);
+});
+
+/** A subscriber that says it was told so much. */
+async function startTold(value: string): Promise<Subscriber> {
+  const progress = [{ source: 'collection', node: 'collection', generation: 1, value, by_topic: null }];
+  const reply: DeliveryReply = { applied: 0, repeated: 0, held: 0, parked: 0, gaps: [], progress };
+  const server = createServer((_, response) => response.end(JSON.stringify(reply)));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { name: 'query', url, token: 'token', route: 'direct' };
+}
+
+test('a watermark that a forwarder wrote which had been stopped meanwhile says less, and hides none that were told', async () => {
+  const { source, publication, take } = await openScene('stopped');
+  const second = (count: number) => `2026-11-24T20:00:${count}.000000Z`;
+  for (const value of [second(10), second(40), second(11)])
+    await source.query(`insert into journal_watermark (node, value) values ('collection', $1)`, [value]);
+  const takeTold = async (value: string) =>
+    (await take(['query'], publication, undefined, [await startTold(value)])).generation;
+  expect(await takeTold(second(40))).toBe(1);
+  expect(await takeTold(second(41))).toBe(2);
 });
 
 test('a publication that was changed: the journal is read from the last proven snapshot, whoever does it', async () => {

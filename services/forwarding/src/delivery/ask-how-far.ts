@@ -1,13 +1,13 @@
 // Asks the subscribers, before anything is forwarded, what they were told of a source. They are the only ones who know when
 // the source and forwarding's own database were restored together. Who does not answer is not waited for.
 import { within } from '../source/connect.ts';
-import type { Told } from '../source/history.ts';
+import type { Claim } from '../source/history.ts';
 import { openSender, type Subscriber } from './send-delivery.ts';
 
 /** A healthy one answers in milliseconds, and a standby is to lead within two seconds. */
 const ANSWER_MS = 1_000;
 
-export async function askHowFar(source: string, subscribers: readonly Subscriber[]): Promise<Told[]> {
+export async function askHowFar(source: string, subscribers: readonly Subscriber[]): Promise<Claim[]> {
   const answers = await Promise.allSettled(
     subscribers.map(async (subscriber) => {
       const sender = openSender(subscriber);

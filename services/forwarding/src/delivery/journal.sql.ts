@@ -39,6 +39,19 @@ export async function readWatermark(client: pg.ClientBase, node: string): Promis
 }
 
 /**
+ * The furthest that was ever vouched for: what a forwarder wrote that had been stopped before it stands last, and says less.
+ * Index: journal_watermark_value.
+ */
+export async function readGreatestWatermark(client: pg.ClientBase, node: string): Promise<string | undefined> {
+  const rows = await read(
+    client,
+    'select value from journal_watermark where node = $1 order by journal_watermark.value desc limit 1',
+    [node],
+  );
+  return rows[0]?.[0] ?? undefined;
+}
+
+/**
  * `clock`: the source's, ms, just after the snapshot was taken. `at`: that, or the time of the newest watermark where the
  * clock has gone back since: what the snapshot sees was decided before it. Index: the primary key.
  */
@@ -57,10 +70,13 @@ function inMs(time: string): string {
   return `(extract(epoch from ${time}) * 1000)::float8`;
 }
 
-/** Read after the snapshot: everything visible in it was committed before this position. */
-export async function readInsertLsn(client: pg.ClientBase): Promise<string> {
-  const [row] = await read(client, 'select pg_current_wal_insert_lsn()', []);
-  return row?.[0] ?? '';
+/**
+ * Read after the snapshot: everything visible in it was committed before `inserted`. What lies behind `flushed` a crash may
+ * still take away.
+ */
+export async function readLogEnd(client: pg.ClientBase): Promise<{ inserted: string; flushed: string }> {
+  const [row] = await read(client, 'select pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()', []);
+  return { inserted: row?.[0] ?? '', flushed: row?.[1] ?? '' };
 }
 
 /** Of a transaction that is still open. */

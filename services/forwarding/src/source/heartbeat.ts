@@ -2,7 +2,7 @@
 // right at the start is looked at again (a publication can be dropped, a slot can fall behind, a generation be raised).
 import type pg from 'pg';
 import type { Checkpoint } from '../delivery/feed.ts';
-import { readInsertLsn, readSnapshot } from '../delivery/journal.sql.ts';
+import { readLogEnd, readSnapshot } from '../delivery/journal.sql.ts';
 import { parseSnapshot } from '../delivery/snapshot.ts';
 import { openClockOffset } from './clock-offset.ts';
 import { readHistory } from './history.sql.ts';
@@ -21,6 +21,8 @@ import {
 
 export interface Beat {
   readonly checkpoint: Checkpoint;
+  /** So much of the log outlives a crash. */
+  readonly flushed: number;
   readonly history: History;
   readonly slot: Slot | null;
   readonly publication: Publication;
@@ -62,9 +64,10 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
     const sent = Date.now();
     const { text, at, clock } = await readSnapshot(client);
     const clockOffset = offset.heard(clock, sent, Date.now());
-    const lsn = parseLsn(await readInsertLsn(client));
+    const { inserted, flushed } = await readLogEnd(client);
     return {
-      checkpoint: { snapshot: parseSnapshot(text), lsn, at },
+      checkpoint: { snapshot: parseSnapshot(text), lsn: parseLsn(inserted), at },
+      flushed: parseLsn(flushed),
       history,
       slot: await readSlot(client, slot),
       publication: await readPublication(client, publication),

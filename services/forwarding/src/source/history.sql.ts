@@ -7,16 +7,24 @@ import type { History, Mark } from './history.ts';
 import { parseLsn } from './lsn.ts';
 
 /** Several times a minute at most; fails on a standby. */
-export async function readHistory(client: pg.ClientBase): Promise<History & { readonly end: number }> {
-  const { rows } = await client.query<{ system: string; timeline: number; generation: number; end: string }>(
+export async function readHistory(
+  client: pg.ClientBase,
+): Promise<History & { readonly end: number; readonly flushed: number }> {
+  const { rows } = await client.query<{
+    system: string;
+    timeline: number;
+    generation: number;
+    end: string;
+    flushed: string;
+  }>(
     `select system_identifier::text as system, (select generation from source_generation) as generation,
        ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int as timeline,
-       pg_current_wal_insert_lsn()::text as end
+       pg_current_wal_insert_lsn()::text as end, pg_current_wal_flush_lsn()::text as flushed
      from pg_control_system()`,
   );
   const row = rows[0];
   if (row === undefined || row.generation === null) throw new Error('the source has no generation');
-  return { ...row, end: parseLsn(row.end) };
+  return { ...row, end: parseLsn(row.end), flushed: parseLsn(row.flushed) };
 }
 
 /** Newest first. */

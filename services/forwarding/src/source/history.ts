@@ -31,7 +31,7 @@ export interface EventMark {
 
 export interface Remembered extends History {
   readonly mark: Mark;
-  /** How far its log was known. */
+  /** How far its log was known, and written to its disk. */
   readonly reached: number;
   /** Nothing was forwarded that its synchronous standby did not have. */
   readonly guarded: boolean;
@@ -48,8 +48,8 @@ export interface Found extends History {
   readonly hasMark: boolean;
 }
 
-/** What a subscriber was told that holds, or this process has seen itself. */
-export interface Told {
+/** Of a subscriber, which was told so much, or of this process, which has seen it: the source had it once. */
+export interface Claim {
   readonly generation: number;
   /** A watermark that was written once. */
   readonly value: string;
@@ -92,19 +92,19 @@ const LACKS_MARK = { kind: 'replaced', why: 'it lacks the last that was seen of 
 
 /**
  * What is remembered may have been restored together with the source, to the same moment: then only others know of what was
- * lost. `watermark`: the newest of ours that the source has; null: none, another forwarder may have pruned them. Where the
+ * lost. `watermark`: the greatest of ours that the source has; null: none, another forwarder may have pruned them. Where the
  * generation was raised by hand to one that they have already, nothing says how much of theirs is common.
  */
-export function judgeTold(
+export function judgeClaims(
   verdict: Verdict,
-  told: readonly Told[],
+  claims: readonly Claim[],
   { generation: present, watermark }: { readonly generation: number; readonly watermark: string | null },
 ): Verdict {
   if (verdict.kind !== 'same' && verdict.kind !== 'declared') return verdict;
-  const newest = Math.max(0, ...told.map(({ generation }) => generation));
+  const newest = Math.max(0, ...claims.map(({ generation }) => generation));
   if (newest > present) return { kind: 'foreign', why: `its generation is ${present}, and ${newest} is known` };
   const has = (value: string) => watermark === null || value <= watermark;
-  if (told.every(({ generation, value }) => generation < present || has(value))) return verdict;
+  if (claims.every(({ generation, value }) => generation < present || has(value))) return verdict;
   const why = 'a subscriber was told of more than it has';
   return verdict.kind === 'same' ? { kind: 'replaced', why } : { kind: 'foreign', why };
 }
