@@ -38,13 +38,25 @@ export class CommitUnknown extends Error {
   }
 }
 
+/** The backend is gone with its word, or the server takes nothing: nothing more is to be had on this connection. */
+const LOST = new Set([
+  '25006', // read only: a standby by now; the next connection may lead to the primary
+  '25P04', // transaction timeout
+  '53300', // no connection free
+  '57P01', // shut down
+  '57P02', // crash
+  '57P03', // starting up
+  '57P04', // database dropped
+  '57P05', // idle session timeout
+]);
+
 /**
- * Classes 08 (connection), 57P (shutdown, crash, killed backend), 53300 (no connection free), and everything that is
- * neither PostgreSQL's own word nor a mistake of ours: sockets, time-outs, a server that refuses to be lossless.
+ * Those, class 08 (connection), and everything that is neither PostgreSQL's own word nor a mistake of ours: sockets,
+ * time-outs, a server that refuses to be lossless.
  */
 export function isConnectionLoss(error: unknown): boolean {
   if (error instanceof TypeError || error instanceof RangeError) return false; // a value that cannot be a parameter
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof Error && error.message.startsWith('BUG'));
   const code = error.code ?? '';
-  return code.startsWith('08') || code === '57P01' || code === '57P02' || code === '57P03' || code === '53300';
+  return code.startsWith('08') || LOST.has(code);
 }

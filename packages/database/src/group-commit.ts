@@ -5,7 +5,8 @@
 // key, at most one row per key (a second waits). There is no timer. A batch is one autocommit statement:
 //
 //   answered        → each row is `applied` (returned) or `absent` (guard failed, duplicate)
-//   refused whole   → its rows go one by one to the slow lane, so one poison row or lock does not hold the others
+//   refused whole   → its rows go one by one to the slow lane, so one poison row or lock does not hold the others;
+//                     there, who meets a lock goes to the end of the line
 //   connection lost → unknown: the same rows are sent again on a new connection, marked `resent`
 import pg from 'pg';
 import { CommitUnknown, isConnectionLoss, NotSent, QueueFull, RowRefused } from './group-commit-errors.ts';
@@ -42,7 +43,8 @@ export interface GroupCommitOptions<Row, Returned> {
 export interface GroupCommit<Row, Returned> {
   /**
    * Resolves after the commit. `giveUpAt`: monotonic ms (`performance.now()`).
-   * Rejects with QueueFull or NotSent (nothing was sent), RowRefused (this row alone fails), CommitUnknown.
+   * Rejects with QueueFull or NotSent (nothing was sent), RowRefused (this row alone fails; nothing of it is stored), or
+   * CommitUnknown, whatever else went wrong after a sending that nobody answered.
    */
   submit(row: Row, giveUpAt: number): Promise<Committed<Returned>>;
   stats(): { readonly waiting: number; readonly slow: number; readonly batches: number; readonly rows: number };
@@ -55,19 +57,23 @@ interface Waiting<Row, Returned> {
   readonly key: string;
   readonly giveUpAt: number;
   resent: boolean;
+  /** How often the slow lane tried it, and what came of the last time. */
+  tries: number;
+  failed: unknown;
   resolve(committed: Committed<Returned>): void;
   reject(error: Error): void;
 }
 
-/** Facts: 200 rows a batch reach 33,000 rows/s, 1,000 no more. */
+/** docs/facts.md: 200 rows a batch reach 33,000 rows/s, 1,000 no more. */
 const MAX_BATCH = 200;
 const MAX_WAITING = 5_000;
 const SLOW_LANE_MAX_WAITING = 500;
 /** A batch that meets a lock leaves for the slow lane at once, so the others wait no longer than this. */
 const BATCH_LOCK_TIMEOUT_MS = 50;
-const SLOW_LOCK_TIMEOUT_MS = 1_000;
-/** Deadlocks and serialization are expected (two unique indexes cannot be locked in one order) and tried again. */
-const SLOW_TRIES = 5;
+/** Each stranger of the batch waits once for each locked row of it: long enough for most locks to pass, and no longer. */
+const SLOW_LOCK_TIMEOUT_MS = 200;
+/** Deadlocks and serialization are expected (two unique indexes cannot be locked in one order) and tried again; 5 s of them. */
+const SLOW_TRIES = 25;
 /** A batch is sent again at once; a connection that is lost time and again is not hammered. */
 const FIRST_RESEND_PAUSE_MS = 20;
 const LONGEST_RESEND_PAUSE_MS = 500;
@@ -104,7 +110,16 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
   function submit(row: Row, giveUpAt: number): Promise<Committed<Returned>> {
     if (closed || waiting.length >= maxWaiting) return Promise.reject(new QueueFull(statement.name, waiting.length));
     return new Promise((resolve, reject) => {
-      waiting.push({ row, key: statement.keyOf(row), giveUpAt, resent: false, resolve, reject });
+      waiting.push({
+        row,
+        key: statement.keyOf(row),
+        giveUpAt,
+        resent: false,
+        tries: 0,
+        failed: undefined,
+        resolve,
+        reject,
+      });
       // The pump starts after this turn of the loop, so requests parsed in one turn share the first batch too.
       pumping ??= Promise.resolve().then(pump);
     });
@@ -184,15 +199,20 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
     const now = performance.now();
     return entries.filter((entry) => {
       if (entry.giveUpAt > now) return true;
-      entry.reject(entry.resent ? new CommitUnknown(statement.name, cause) : new NotSent(statement.name, cause));
+      refuse(entry, new NotSent(statement.name, cause));
       return false;
     });
+  }
+
+  /** With this, as long as it is true: once a sending was not answered, nobody knows that nothing is stored. */
+  function refuse(entry: Waiting<Row, Returned>, error: Error): void {
+    entry.reject(entry.resent ? new CommitUnknown(statement.name, error.cause) : error);
   }
 
   function toSlowLane(entries: readonly Waiting<Row, Returned>[], cause: unknown): void {
     for (const entry of entries) {
       if (slowWaiting.length >= slowLaneMaxWaiting)
-        entry.reject(new QueueFull(`${statement.name} (slow lane)`, slowWaiting.length, cause));
+        refuse(entry, new QueueFull(`${statement.name} (slow lane)`, slowWaiting.length, cause));
       else slowWaiting.push(entry);
     }
     slowPumping ??= pumpSlow();
@@ -200,27 +220,28 @@ export function openGroupCommit<Row, Returned extends pg.QueryResultRow>(
 
   async function pumpSlow(): Promise<void> {
     for (let entry = slowWaiting.shift(); entry !== undefined; entry = slowWaiting.shift()) {
-      await commitAlone(entry).catch(entry.reject);
+      await commitAlone(entry);
     }
     slowPumping = null;
   }
 
+  /** Until the row is answered, or refused once: then it waits behind the others, or that is its answer. */
   async function commitAlone(entry: Waiting<Row, Returned>): Promise<void> {
-    let cause: unknown;
-    let losses = 0;
-    for (let tries = 1; survivors([entry], cause).length > 0; ) {
+    for (let losses = 0; survivors([entry], entry.failed).length > 0; ) {
       try {
         return settle([entry], await send(slow, [entry]));
       } catch (error) {
-        cause = error;
-        if (isConnectionLoss(error)) {
-          await pauseAfter(losses++);
-          continue;
-        }
-        const sqlstate = error instanceof pg.DatabaseError ? (error.code ?? '') : '';
-        if (tries++ >= SLOW_TRIES || !RETRYABLE.has(sqlstate)) throw new RowRefused(statement.name, sqlstate, error);
+        entry.failed = error;
+        if (!isConnectionLoss(error)) return toEndOfSlowLane(entry, error);
+        await pauseAfter(losses++);
       }
     }
+  }
+
+  function toEndOfSlowLane(entry: Waiting<Row, Returned>, cause: unknown): void {
+    const sqlstate = cause instanceof pg.DatabaseError ? (cause.code ?? '') : '';
+    if (++entry.tries < SLOW_TRIES && RETRYABLE.has(sqlstate)) slowWaiting.push(entry);
+    else refuse(entry, new RowRefused(statement.name, sqlstate, cause));
   }
 
   return {

@@ -3,6 +3,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import knexFactory, { type Knex } from 'knex';
 import pg from 'pg';
+import { refuseReadOnly } from './read-only.ts';
+import { leaveWhenSilent } from './silence.ts';
 
 export type { Knex } from 'knex';
 
@@ -19,6 +21,7 @@ export interface DatabaseOptions {
   readonly applicationName: string;
   readonly poolMax: number;
   readonly lockTimeoutMs?: number;
+  /** 0: none. A server that says nothing for a second longer is left, and what was asked of it rejects. */
   readonly statementTimeoutMs?: number;
   readonly transactionTimeoutMs?: number;
   /** Further settings of every connection, e.g. `search_path`; no spaces in the values. */
@@ -28,11 +31,13 @@ export interface DatabaseOptions {
 /** How long a caller waits for a free connection before it is told that there is none. */
 const ACQUIRE_TIMEOUT_MS = 3_000;
 const CONNECT_TIMEOUT_MS = 3_000;
+/** The oldest that is served (checked at start). knex would ask each pool's first connection, before anybody watches it. */
+const VERSION = '18';
 
 /** Every failure reaches its caller as a rejection; knex would print it once more, as plain text between JSON log lines. */
 const SILENT = { warn: () => undefined, error: () => undefined, deprecate: () => undefined, debug: () => undefined };
 
-/** A pool whose every connection carries the time limits. Connects on first use. */
+/** A pool whose every connection carries the time limits, to a server that takes writes. Connects on first use. */
 export function openDatabase(options: DatabaseOptions): Knex {
   const {
     url,
@@ -51,6 +56,7 @@ export function openDatabase(options: DatabaseOptions): Knex {
   };
   return knexFactory({
     client: 'pg',
+    version: VERSION,
     connection: {
       connectionString: url,
       application_name: applicationName,
@@ -60,10 +66,37 @@ export function openDatabase(options: DatabaseOptions): Knex {
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(' '),
     } as Knex.PgConnectionConfig,
-    pool: { min: 0, max: poolMax },
+    pool: { min: 0, max: poolMax, ...keptToLivingServers(statementTimeoutMs) },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
     log: SILENT,
   });
+}
+
+/** What each connection of a pool goes through when it is opened, and again when it is taken out. */
+function keptToLivingServers(statementTimeoutMs: number) {
+  const openedAt = new WeakMap<pg.Client, number>();
+  let silentSince = Number.NEGATIVE_INFINITY;
+
+  function afterCreate(client: pg.Client, done: (error: unknown) => void): void {
+    openedAt.set(client, performance.now());
+    leaveWhenSilent(client, statementTimeoutMs, (since) => {
+      silentSince = since;
+    });
+    refuseReadOnly((text) => client.query(text)).then(
+      () => done(null),
+      (error: unknown) => {
+        client.end().catch(() => undefined); // knex keeps no hold of it; there is nobody to tell
+        done(error);
+      },
+    );
+  }
+
+  /** What was open when a question went unanswered leads to the same machine, and would take its own time to show it. */
+  function validate(client: pg.Client): boolean {
+    return (openedAt.get(client) ?? 0) > silentSince;
+  }
+
+  return { afterCreate, validate };
 }
 
 /** Runs every *.sql file of the directory that has not run yet, in name order, each in a transaction of its own. */

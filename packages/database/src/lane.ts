@@ -1,17 +1,17 @@
 // A dedicated connection for one batch statement, with its plan pinned and its time limits set; replaced when it is lost.
 //
-// Its queries go through pg's callback, and one watch looks for silence. pg's own promise and `query_timeout` leave closures
+// Its queries go through pg's callback, and silence.ts looks for silence. pg's own promise and `query_timeout` leave closures
 // behind with each query that V8's young collections do not free, nor what the query held: at 300 payments/s 1.4 MB in each
 // of them, and so a full collection every 2.5 s, whose 15 ms were the tail of the latency (seen with --trace-gc; now 0.6 MB).
-import { Socket } from 'node:net';
 import pg from 'pg';
 import { refuseLossySettings } from './durability.ts';
+import { refuseReadOnly } from './read-only.ts';
+import { leaveWhenSilent } from './silence.ts';
 
 const CONNECT_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
-/** The server's own limit comes first; beyond it the server is not there any more, or waits for a standby that is not. */
-const SILENCE_MARGIN_MS = 1_000;
-const WATCH_MS = 250;
+/** A statement's own limit comes first: it says more. */
+const TRANSACTION_MARGIN_MS = 1_000;
 const FIRST_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 500;
 
@@ -35,8 +35,6 @@ export interface LaneOptions {
 export function openLane(options: LaneOptions): Lane {
   const { statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options;
   let current: pg.Client | null = null;
-  /** When the query was sent that is not answered yet; monotonic ms. */
-  let asked: number | null = null;
 
   async function connect(giveUpAt: number): Promise<pg.Client> {
     for (let backoff = FIRST_BACKOFF_MS; current === null; backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2)) {
@@ -52,35 +50,29 @@ export function openLane(options: LaneOptions): Lane {
   }
 
   async function open(): Promise<pg.Client> {
-    const socket = new Socket();
     const client = new pg.Client({
       connectionString: options.connectionString,
-      stream: () => socket,
       application_name: options.applicationName,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
-      // The plan must not depend on statistics: a day's partition is empty when its first batch is planned (facts.md).
+      // The plan must not depend on statistics: a day's partition is empty when its first batch is planned (docs/facts.md).
       options: [
         'plan_cache_mode=force_generic_plan',
         'enable_seqscan=off',
         'jit=off',
         `lock_timeout=${options.lockTimeoutMs}`,
         `statement_timeout=${statementTimeoutMs}`,
-        `transaction_timeout=${statementTimeoutMs + SILENCE_MARGIN_MS}`,
+        `transaction_timeout=${statementTimeoutMs + TRANSACTION_MARGIN_MS}`,
       ]
         .map((setting) => `-c ${setting}`)
         .join(' '),
     });
-    const watch = setInterval(() => {
-      if (asked === null || performance.now() - asked <= statementTimeoutMs + SILENCE_MARGIN_MS) return;
-      socket.destroy(new Error('the server does not answer'));
-    }, WATCH_MS);
-    watch.unref();
-    client.once('end', () => clearInterval(watch));
     // An error between queries; the next query on it fails too, and is handled there.
     client.on('error', () => drop(client));
     try {
       await client.connect();
+      leaveWhenSilent(client, statementTimeoutMs);
+      await refuseReadOnly((text) => query(client, { text }));
       await refuseLossySettings((text) => query(client, { text }));
       return client;
     } catch (error) {
@@ -93,10 +85,8 @@ export function openLane(options: LaneOptions): Lane {
     client: pg.Client,
     config: pg.QueryConfig,
   ): Promise<pg.QueryResult<Row>> {
-    asked = performance.now();
     return new Promise((resolve, reject) => {
       void client.query<Row>(config, (error: Error | null, result) => {
-        asked = null;
         if (error === null) resolve(result);
         else reject(error);
       });

@@ -62,18 +62,20 @@ function openCommit(
     port?: number;
     maxWaiting?: number;
     maxBatch?: number;
+    slowLaneMaxWaiting?: number;
     statementTimeoutMs?: number;
   } = {},
 ): GroupCommit<Row, Taken> {
   const url = new URL(db.url);
   if (options.direct !== true) url.port = String(options.port ?? proxy.port);
-  const { maxWaiting, maxBatch, statementTimeoutMs } = options;
+  const { maxWaiting, maxBatch, slowLaneMaxWaiting, statementTimeoutMs } = options;
   const opened = openGroupCommit({
     connectionString: url.href,
     applicationName: 'group commit test',
     statement: insert,
     ...(maxWaiting === undefined ? {} : { maxWaiting }),
     ...(maxBatch === undefined ? {} : { maxBatch }),
+    ...(slowLaneMaxWaiting === undefined ? {} : { slowLaneMaxWaiting }),
     ...(statementTimeoutMs === undefined ? {} : { statementTimeoutMs }),
   });
   open.push(opened);
@@ -251,6 +253,17 @@ describe('a lock', () => {
     expect(await held).toMatchObject({ kind: 'applied' });
   });
 
+  test('of one row does not hold up the others of its batch for longer than one try', async () => {
+    const blocker = await blockItems(`insert into item values (0, 'held', 'held', 1)`);
+    const held = commit.submit(row(0), performance.now() + 60_000);
+    const others = Array.from({ length: 50 }, (_, id) => commit.submit(row(1 + id), performance.now() + 60_000));
+    // Were its tries all made first, it would have been refused before the first of the others was applied.
+    expect((await Promise.all(others)).every(({ kind }) => kind === 'applied')).toBe(true);
+    await blocker.query('rollback');
+    await blocker.end();
+    expect(await held).toMatchObject({ kind: 'applied' });
+  });
+
   test('in opposite orders from two instances: every row is accounted for', async () => {
     const other = openCommit({ direct: true });
     const ids = Array.from({ length: 400 }, (_, id) => id);
@@ -286,6 +299,54 @@ describe('limits', () => {
     await Promise.all(Array.from({ length: 70 }, (_, id) => small.submit(row(id), soon())));
     expect(small.stats().batches).toBeGreaterThanOrEqual(10);
   });
+});
+
+test.each(['25006', '25P04', '57P04', '57P05'])(
+  'a server that says %s is left, and the row goes to another one',
+  async (sqlstate) => {
+    await commit.submit(row(0), soon());
+    const lane = async () => {
+      const { rows } = await observer.query(
+        `select pid from pg_stat_activity where application_name = 'group commit test'`,
+      );
+      return rows[0]?.pid as number | undefined;
+    };
+    const before = await lane();
+    await observer.query(
+      `create function refuse() returns trigger language plpgsql as $$ begin raise using errcode = '${sqlstate}'; end $$;
+       create trigger refuse before insert on item for each row execute function refuse()`,
+    );
+    const result = commit.submit(row(1), soon());
+    await waitFor('another connection', async () => ![before, undefined].includes(await lane()));
+    await observer.query('drop function refuse cascade');
+    expect(await result).toMatchObject({ kind: 'applied' });
+  },
+);
+
+test('a server that takes no writes is not sent any; the row waits for one that does', async () => {
+  await observer.query(`alter database ${db.name} set default_transaction_read_only = on`);
+  const waits = openCommit();
+  const error = await waits.submit(row(1), performance.now() + 200).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(NotSent);
+  expect((error as NotSent).cause).toMatchObject({ code: '25006' });
+  const result = waits.submit(row(2), soon());
+  await observer.query(`alter database ${db.name} reset default_transaction_read_only`);
+  expect(await result).toMatchObject({ kind: 'applied' });
+});
+
+test.each([
+  ['the slow lane is full', { slowLaneMaxWaiting: 0 }],
+  ['it is refused for itself', {}],
+])('a row whose commit was not answered is not said to be stored nowhere, also when %s', async (_, options) => {
+  const limited = openCommit(options);
+  await limited.submit(row(0), soon());
+  proxy.holdAnswers();
+  const outcome = limited.submit(row(1), soon()).catch((reason: unknown) => reason);
+  await waitFor('the commit that nobody was told of', async () => (await count()) === 2);
+  await observer.query('alter table item add constraint poison check (id <> 1) not valid');
+  proxy.cut();
+  expect(await outcome).toBeInstanceOf(CommitUnknown);
+  await observer.query('alter table item drop constraint poison');
 });
 
 test('a server that may lose commits is refused, the row is told why, and no connection stays behind', async () => {

@@ -1,7 +1,7 @@
 // Who is at the terminal: what the cache promises, also to those who make ids up.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { migrate, openDatabase } from '@ballast/database';
-import { freshDatabase, waitFor } from '@ballast/database/testing';
+import { freshDatabase, startProxy, waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openMasterKeys } from '../src/cards/master-keys.ts';
 import { openMerchants } from '../src/merchants/provision.ts';
@@ -79,3 +79,21 @@ test('ids that nobody has cost few look-ups, and push no real terminal out', asy
   expect(queries).toBe(260);
   await provisioning.revokeKey(terminalId, keyId);
 });
+
+test('a database whose machine vanished keeps no look-up for long: the next one asks the machine in its place', async () => {
+  const { hostname, port } = new URL(db.url);
+  const proxy = await startProxy({ host: hostname, port: Number(port) });
+  const through = new URL(db.url);
+  through.port = String(proxy.port);
+  const pool = openDatabase({ url: through.href, applicationName: 'test', poolMax: 8, statementTimeoutMs: 500 });
+  const { directory, provisioning } = openMerchants({ knex: pool, keys, channelModes: new Map() });
+  const { keyId } = await open().provisioning.issueKey(terminalId, false);
+  await Promise.all(Array.from({ length: 8 }, () => pool.raw('select pg_sleep(0.1)')));
+  proxy.vanish();
+  const asked = ['key_1', 'key_2', 'key_3', 'key_4'].map((key) => directory.find(terminalId, key));
+  await Promise.allSettled(asked);
+  await waitFor('a look-up that is answered', () => directory.find(terminalId, keyId).catch(() => false), 20_000);
+  await provisioning.revokeKey(terminalId, keyId);
+  await pool.destroy();
+  await proxy.close();
+}, 30_000);

@@ -6,6 +6,10 @@ export interface TestProxy {
   readonly port: number;
   /** From now on nothing that the server says reaches a client; it is kept, in order. */
   holdAnswers(): void;
+  /** Of what the server says next to each client the first bytes pass, and nothing that follows. */
+  holdInTheMiddle(): void;
+  /** A machine that is gone, and another one at its address: who is connected is never answered again, new connections pass. */
+  vanish(): void;
   /** Lets through what was held, and all that follows. */
   release(): void;
   /** Resets every connection; what was held is lost with them. New connections pass. */
@@ -46,6 +50,12 @@ export async function startProxy(target: { readonly host: string; readonly port:
     port: (listener.address() as AddressInfo).port,
     holdAnswers: () => {
       holding = true;
+      for (const { server } of pairs) server.pause();
+    },
+    holdInTheMiddle: () => {
+      for (const { server } of pairs) server.once('data', () => server.pause());
+    },
+    vanish: () => {
       for (const { server } of pairs) server.pause();
     },
     release: () => {
