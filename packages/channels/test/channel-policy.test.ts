@@ -82,12 +82,10 @@ describe('an operator', () => {
       const { channel } = channelOf(well);
       const charge = chargeOf();
       await channel.pay(charge, within());
-      channel.setGate({ mode, reason: 'fraud at the bank' });
+      channel.setGate({ mode, reason: 'fraud desk asked, says alice' });
       const next = chargeOf();
-      expect(channel.reserve('pay', 'mer_1')).toMatchObject({
-        reason: 'gate',
-        detail: `${mode}: fraud at the bank`,
-      });
+      // Terminals are told so much, and nothing in the operator's words.
+      expect(channel.reserve('pay', 'mer_1')).toEqual({ reason: 'gate', detail: mode, retryAfterSeconds: null });
       expect(await channel.pay(next, within())).toMatchObject({ kind: 'not_sent', refusedByUs: true });
       expect(booked(well, 'charge', next.bankReference)).toEqual([]);
       expect(await channel.inquire(charge, within())).toMatchObject({ kind: 'approved' });

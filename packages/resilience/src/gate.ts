@@ -1,5 +1,6 @@
 // The operator's gate, in front of the breaker. It holds until an operator moves it: opossum's own `open()` half-opens by
-// itself, and its `disable()` switches off what protects us (facts.md).
+// itself, and its `disable()` switches off what protects us (docs/facts.md). `reason` is the operator's own words, for whoever
+// looks at the channel; a caller, who may be anybody's terminal, is told the mode.
 import { inRange, oneOf } from './check-rules.ts';
 import { createEveryNth } from './every-nth.ts';
 import type { Refusal } from './refusal.ts';
@@ -56,8 +57,7 @@ export function createGate(): OperatorGate {
   const passes = createEveryNth();
 
   function refusal(rulesVersion: number, numbers: Record<string, number>): Refusal {
-    const reason = gate.mode === 'automatic' ? gate.mode : `${gate.mode}: ${gate.reason}`;
-    return { rule: 'gate', rulesVersion, reason, numbers, retryAfterMs: null };
+    return { rule: 'gate', rulesVersion, reason: gate.mode, numbers, retryAfterMs: null };
   }
 
   function ask(rulesVersion: number, takesPass: boolean): Refusal | null {

@@ -13,10 +13,10 @@ describe('a gate', () => {
     { mode: 'forced_open', reason },
     { mode: 'draining', reason },
     { mode: 'percent_open', share: 0, reason },
-  ])('%j refuses, says why, and cannot say when it ends', async (gate) => {
+  ])('%j refuses, says which it is and not in whose words, and cannot say when it ends', async (gate) => {
     const { policy } = policyOf();
     policy.setGate(gate);
-    const refusal = { rule: 'gate', reason: `${gate.mode}: ${reason}`, retryAfterMs: null };
+    const refusal = { rule: 'gate', reason: gate.mode, retryAfterMs: null };
     expect(policy.reserve()).toMatchObject(refusal);
     expect(await policy.run(ok, within())).toMatchObject({ kind: 'refused', refusal });
   });
