@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { migrate, openDatabase } from '@ballast/database';
 import { freshDatabase } from '@ballast/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +10,12 @@ import { openVault } from '../src/cards/vault.ts';
 const NUMBER = '4242424242424242';
 const place = { merchantId: 'm', orderId: 'o', field: 'card' } as const;
 const DAY_MS = 86_400_000;
+
+/** As the runbook has it. */
+const [, masterKeysInUse = ''] =
+  /npm run sql -- orders "(select distinct 'cards'[^"]+)"/.exec(
+    readFileSync(new URL('../../../docs/runbooks/days.md', import.meta.url), 'utf8'),
+  ) ?? [];
 
 let db: Awaited<ReturnType<typeof freshDatabase>>;
 let knex: ReturnType<typeof openDatabase>;
@@ -64,6 +71,7 @@ describe('a sealed card number', () => {
     const k2 = key();
     const both = { ...old, current: 'k2', keys: { ...old.keys, k2 } };
     expect((await vaultAt(today, both)).open(sealed, place)).toBe(NUMBER);
+    expect((await knex.raw(masterKeysInUse)).rows).toEqual([{ what: 'cards', master_key: 'k2' }]);
     const onlyNew = { ...both, keys: { k2 } };
     expect((await vaultAt(today, onlyNew)).open(sealed, place)).toBe(NUMBER);
     await knex.raw('truncate card_data_key');

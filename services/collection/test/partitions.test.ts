@@ -4,7 +4,7 @@ import { waitFor } from '@ballast/database/testing';
 import { createLogger } from '@ballast/telemetry';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { dayOf } from '../src/workers/days.ts';
+import { dayOf, partitionOf } from '../src/workers/days.ts';
 import { ensurePartitions, keepPartitions, type PartitionsState, partitionsOnce } from '../src/workers/partitions.ts';
 import { openTestPayments, type TestPayments } from './support/open-payments.ts';
 
@@ -119,4 +119,13 @@ test('a day that fails is alarmed by itself', async () => {
   const { raised } = await roundAt(t.core.clock.now() + 399 * DAY_MS);
   const message = expect.stringContaining(`${day} could not be dropped: cannot drop `);
   expect(raised).toMatchObject([{ name: 'partitions_not_dropped', severity: 'warning', message }]);
+});
+
+test("a day of the same name in somebody's schema is not taken for ours", async () => {
+  const soon = t.core.clock.now() + 30 * DAY_MS;
+  const name = partitionOf('orders', dayOf(soon));
+  await t.knex.raw('create schema somebody');
+  await t.knex.raw('create table somebody.orders (order_id uuid) partition by range (order_id)');
+  await t.knex.raw('create table somebody.?? partition of somebody.orders default', [name]);
+  expect(await ensurePartitions(t.knex, soon)).toContain(name);
 });

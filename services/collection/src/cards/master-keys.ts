@@ -1,5 +1,5 @@
 // The keys that come from configuration: master keys by name (one of them current), and the fingerprint's. Key objects
-// are made once: with a Buffer for a key, each HMAC and cipher costs three times as much under Node 24 (facts.md).
+// are made once: with a Buffer for a key, each HMAC and cipher costs three times as much under Node 24 (docs/facts.md).
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { keyNameOf, open, seal } from './sealed.ts';
 
@@ -7,6 +7,7 @@ export interface KeysConfig {
   readonly current: string;
   /** Name → 32 bytes in base64. Old ones stay until everything under them was sealed anew. */
   readonly keys: Readonly<Record<string, string>>;
+  /** Stays as it is: by it a request sent again, and a card used again, are recognised. */
   readonly fingerprint: string;
 }
 

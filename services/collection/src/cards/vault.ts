@@ -1,5 +1,6 @@
 // Card numbers and phones at rest: envelope encryption with one data key a day. The data keys lie in the database, sealed
-// under a master key from configuration; destroying a day's data key erases that day's card numbers, backups included.
+// under a master key from configuration; destroying a day's data key erases that day's card numbers there. A backup holds
+// the data keys of its time: it opens as long as somebody has the master key they were sealed under (docs/runbooks/days.md).
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import type { Knex } from 'knex';
 import { destroyDataKeysBefore, offerDataKey, readDataKeys, replaceDataKey } from './data-keys.sql.ts';

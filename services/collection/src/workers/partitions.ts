@@ -9,7 +9,7 @@ import { expireDays, FAILED, type HeldDay } from './expire-days.ts';
 const DAYS_BACK = 2;
 const DAYS_AHEAD = 8;
 const INTERVAL_MS = 3_600_000;
-/** Any constant of our own: one instance makes partitions at a time. Not on the sharded path (design.md §6). */
+/** Any constant of our own: one instance makes partitions at a time. Not where orders are distributed over machines. */
 const ADVISORY_LOCK = 7_301_001;
 
 export interface PartitionsOptions {
@@ -56,7 +56,7 @@ async function makePartition(knex: Knex, table: DayTable, day: string): Promise<
 
 async function isAttached(knex: Knex, name: string): Promise<boolean> {
   const { rows } = await knex.raw(
-    'select 1 from pg_class c join pg_inherits i on i.inhrelid = c.oid where c.relname = ? and c.relispartition',
+    'select 1 from pg_class c join pg_inherits i on i.inhrelid = c.oid where c.oid = to_regclass(?) and c.relispartition',
     [name],
   );
   return rows.length > 0;
