@@ -12,6 +12,7 @@ import Fastify, {
   type RawServerDefault,
 } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { type Face, limitConnections } from './connections.ts';
 import type { TlsFiles } from './listen.ts';
 import { describeFace } from './openapi.ts';
 import { answerClientError, problemHandlers, sendProblem } from './problems.ts';
@@ -44,6 +45,8 @@ export interface Description {
 
 export interface AppOptions {
   readonly service: string;
+  /** How many connections it takes: connections.ts. */
+  readonly face: Face;
   readonly logger: Logger;
   /** Without: the face's requests are not measured. */
   readonly metrics?: Metrics;
@@ -78,6 +81,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     clientErrorHandler: answerClientError,
     frameworkErrors: (error, request, reply) => sendProblem(error, request, reply, logger),
   }) as unknown as App;
+  limitConnections(app.server, options.face, logger);
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   problemHandlers(app, logger);

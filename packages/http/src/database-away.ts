@@ -4,7 +4,7 @@
 const AWAY = /^(08|53|57P|57014|58|55P03|25006|25P04)/;
 const SQLSTATE = /^[0-9A-Z]{5}$/;
 /** Node's, pg's and knex's names for the same. */
-const AWAY_ELSEWHERE = /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|[Cc]onnection terminated|[Tt]imeout/;
+const AWAY_ELSEWHERE = /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|[Cc]onnection (terminated|error)|[Tt]imeout/;
 
 interface Reason {
   readonly code?: unknown;

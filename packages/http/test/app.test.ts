@@ -12,7 +12,8 @@ let url: string;
 beforeAll(async () => {
   const logger = createLogger({ service: 'test', level: 'silent' });
   const metrics = createMetrics('test');
-  app = await createApp({ service: 'test', logger, metrics, openapi: { title: 'T', version: '1', description: 'd' } });
+  const openapi = { title: 'T', version: '1', description: 'd' };
+  app = await createApp({ service: 'test', face: 'public', logger, metrics, openapi });
   app.post(
     '/things/:id',
     {

@@ -51,7 +51,7 @@ an error says \`money_moved: see_order\`, send it again (signed anew where its t
 };
 
 export async function buildPublicFace({ core, inbound, directory, metrics, logger, tls }: FacesOptions): Promise<App> {
-  const app = await createApp({ service: 'collection', logger, metrics, openapi, tls });
+  const app = await createApp({ service: 'collection', face: 'public', logger, metrics, openapi, tls });
   app.decorateRequest('signedBy', null);
   paymentsRoutes(app, { core, inbound, signed: requireSignature(directory, core.clock) });
   return app;
@@ -60,7 +60,7 @@ export async function buildPublicFace({ core, inbound, directory, metrics, logge
 export async function buildInternalFace(options: FacesOptions): Promise<App> {
   const { core, partitions, provisioning, metrics, logger, adminToken, ready } = options;
   // Its own request durations would blur those of the terminals: one histogram belongs to one face.
-  const app = await createApp({ service: 'collection', logger });
+  const app = await createApp({ service: 'collection', face: 'internal', logger });
   registerOperational(app, { registry: metrics.registry, ready });
   adminRoutes(app, provisioning, adminToken);
   personsRoutes(app, core, adminToken);

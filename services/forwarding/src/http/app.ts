@@ -24,7 +24,7 @@ export async function buildInternalFace({
   sources,
   subscribers,
 }: InternalFace): Promise<App> {
-  const app = await createApp({ service: 'forwarding', logger, metrics });
+  const app = await createApp({ service: 'forwarding', face: 'internal', logger, metrics });
   // Its own database only: a source or a subscriber that is away is no reason to restart this process.
   const ready = async () => {
     await knex.raw('select 1');

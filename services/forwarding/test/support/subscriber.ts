@@ -112,7 +112,7 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
       reading = undefined;
     },
     up: async () => {
-      app = await createApp({ service: name, logger: silent });
+      app = await createApp({ service: name, face: 'internal', logger: silent });
       registerDirectReceiver(app, { consumer, token: subscriber.token });
       await app.listen({ host: '127.0.0.1', port });
     },

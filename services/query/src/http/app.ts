@@ -29,7 +29,7 @@ const openapi = {
 };
 
 export async function buildPublicFace({ readers, metrics, logger, tls }: FacesOptions): Promise<App> {
-  const app = await createApp({ service: 'query', logger, metrics, openapi, tls });
+  const app = await createApp({ service: 'query', face: 'public', logger, metrics, openapi, tls });
   app.decorateRequest('scope', null);
   ordersRoutes(app, readers);
   return app;
@@ -38,7 +38,7 @@ export async function buildPublicFace({ readers, metrics, logger, tls }: FacesOp
 export async function buildInternalFace(options: FacesOptions): Promise<App> {
   const { readers, deliveries, rebuilds, metrics, logger, adminToken, deliveryToken } = options;
   // A device's own fields may hold fractions: what collection took is delivered as it is.
-  const app = await createApp({ service: 'query', logger, integersOnly: false });
+  const app = await createApp({ service: 'query', face: 'internal', logger, integersOnly: false });
   const ready = async () => void (await readers.raw('select 1 from merchant_order, api_key limit 0'));
   registerOperational(app, { registry: metrics.registry, ready });
   registerDirectReceiver(app, { consumer: deliveries.consumer, token: deliveryToken });
