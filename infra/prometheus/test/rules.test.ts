@@ -57,6 +57,14 @@ test('every alert has a severity and a section in the runbook that it names', ()
   }
 });
 
+test('what is said of a late event loop is what the way in does', () => {
+  const inbound = readFileSync(join(root, 'packages/resilience/src/inbound.ts'), 'utf8');
+  const [, from, to] = /lagFromMs: (\d+), lagToMs: ([\d_]+) \}/.exec(inbound) ?? [];
+  const says = new RegExp(`from ${from} ms on[^.|]* ${Number(to?.replace('_', '')) / 1_000} s`);
+  expect(/- alert: LoopLate[\s\S]*?runbook:/.exec(read('alerts.yaml'))?.[0]).toMatch(says);
+  expect(readFileSync(join(root, 'docs/runbooks/processes.md'), 'utf8').replaceAll('\n', ' ')).toMatch(says);
+});
+
 test('promtool finds no fault, and alerts fire when they should', { timeout: 180_000 }, ({ skip }) => {
   skip(!havePromtool(), 'promtool is missing and could not be installed (apt-get install prometheus)');
   const promtool = (...args: string[]) => {
