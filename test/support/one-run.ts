@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startServer } from '@ballast/database/embedded';
+import { projectRoot } from '../../scripts/system/layout.ts';
 
 export default async function setup(): Promise<() => Promise<void>> {
   const base = mkdtempSync(join(tmpdir(), 'ballast-test-'));
@@ -21,6 +22,8 @@ export default async function setup(): Promise<() => Promise<void>> {
   const before = process.env['TMPDIR'];
   process.env['TMPDIR'] = temporary; // of every test process, and of what those start
   process.env['BALLAST_TEST_POSTGRES'] = server.url('postgres');
+  // Tests start some 230 processes: with compiled code kept from one to the next, each is there in two thirds of the time.
+  process.env['NODE_COMPILE_CACHE'] ??= join(projectRoot, '.cache', 'compile');
   return async () => {
     if (before === undefined) delete process.env['TMPDIR'];
     else process.env['TMPDIR'] = before;
