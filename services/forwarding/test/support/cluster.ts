@@ -1,7 +1,7 @@
 // Whole PostgreSQL clusters of a test's own: backed up by a copy of their files, restored, and followed by a standby. The
 // embedded package has no pg_basebackup; pg_backup_start, a copy and pg_backup_stop are what it would do.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, runAs, type Server, startServer } from '@ballast/database/embedded';
@@ -59,9 +59,15 @@ async function clusterIn(directory: string, name: string): Promise<Cluster> {
       return running().pid;
     },
     kill: async () => {
-      process.kill(running().pid, 'SIGKILL');
+      const client = new pg.Client(running().url('postgres'));
+      client.on('error', () => undefined); // its own end
+      await client.connect();
+      process.kill(running().pid, 'SIGSTOP'); // it makes no new ones
+      const { rows } = await client.query<{ pid: number }>('select pid from pg_stat_activity');
+      const pids = [running().pid, ...rows.map(({ pid }) => pid)];
+      process.kill(running().pid, 'SIGKILL'); // the others end when they see it
       killed = true;
-      await waitFor('its processes to be gone', () => spawnSync('pgrep', ['-f', `${dataDir} `]).status !== 0);
+      await waitFor('its processes to be gone', () => pids.every(isGone));
     },
     backUp: async (to) => {
       const target = join(directory, to);
@@ -95,6 +101,16 @@ async function clusterIn(directory: string, name: string): Promise<Cluster> {
       if (!killed) await server?.stop();
     },
   };
+}
+
+/** Also one that is dead and that nobody has reaped. */
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return process.platform === 'linux' && readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return true; // there is no such process
+  }
 }
 
 function copy(from: string, to: string): void {
