@@ -43,7 +43,7 @@ async function rebuild(subscriber: TestSubscriber, forwarder: Awaited<ReturnType
   await forwarder.post(`/admin/subscribers/${subscriber.name}/rebuild`);
 }
 
-test('a rebuild after a day of the journal was lost: its orders come as snapshots, others with their whole story', async () => {
+test.concurrent('a rebuild after a day of the journal was lost: its orders come as snapshots, others with their whole story', async () => {
   const source = await startShop('lost_day');
   const subscriber = await started(startSubscriber('query'));
   const old = await sell(source, yesterday, 2_500);
@@ -69,7 +69,7 @@ test('a rebuild after a day of the journal was lost: its orders come as snapshot
   expect(await effects(subscriber, old[0] ?? '')).toEqual([2, 3]);
 }, 120_000);
 
-test('holes in the journal: in the middle, at the end, and everything; live events meanwhile take effect once', async () => {
+test.concurrent('holes in the journal: in the middle, at the end, and everything; live events meanwhile take effect once', async () => {
   const source = await startShop('holes');
   const subscriber = await started(startSubscriber('query'));
   const ids = await sell(source, today, 40);
@@ -98,7 +98,7 @@ test('holes in the journal: in the middle, at the end, and everything; live even
   expect(rows).toEqual([]);
 }, 120_000);
 
-test('a reader that is behind the lost day is given what it lacks of it, and nothing else', async () => {
+test.concurrent('a reader that is behind the lost day is given what it lacks of it, and nothing else', async () => {
   const source = await startShop('behind');
   const subscriber = await started(startSubscriber('query'));
   const known = await sell(source, yesterday, 300);
@@ -127,7 +127,7 @@ test('a reader that is behind the lost day is given what it lacks of it, and not
   expect(feed?.delivered_events).toBeLessThan(300);
 }, 120_000);
 
-test('an order that went with its journal leaves its gap open, and others go on', async () => {
+test.concurrent('an order that went with its journal leaves its gap open, and others go on', async () => {
   const source = await startShop('gone');
   const subscriber = await started(startSubscriber('query'));
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
@@ -149,7 +149,7 @@ test('an order that went with its journal leaves its gap open, and others go on'
   expect(await effects(subscriber, gone)).toEqual([]);
 }, 60_000);
 
-test('a source that does not say what a snapshot is: its gaps stay open, and others go on', async () => {
+test.concurrent('a source that does not say what a snapshot is: its gaps stay open, and others go on', async () => {
   const source = await startShop('no_view');
   await source.query('drop view order_snapshot');
   const subscriber = await started(startSubscriber('query'));

@@ -55,7 +55,7 @@ async function forwarded(label: string) {
   return { cluster, source, subscriber, forwarder, restore, equal };
 }
 
-test('restored under a running forwarder: the same versions with other content replace what was lost', async () => {
+test.concurrent('restored under a running forwarder: the same versions with other content replace what was lost', async () => {
   const { source, forwarder, restore, equal } = await forwarded('restored');
   await restore();
   for (const text of ['written again', 'and again', 'and once more']) await source.append(text);
@@ -74,7 +74,7 @@ test('restored under a running forwarder: the same versions with other content r
   await equal();
 }, 180_000);
 
-test('restored while nobody forwarded, and changed since: what is delivered is what the journal holds now', async () => {
+test.concurrent('restored while nobody forwarded, and changed since: what is delivered is what the journal holds now', async () => {
   const { source, forwarder, restore, equal } = await forwarded('unseen');
   await remembered(forwarder.databaseUrl);
   await forwarder.kill('SIGKILL');
@@ -90,7 +90,7 @@ test('restored while nobody forwarded, and changed since: what is delivered is w
   expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
 }, 180_000);
 
-test("restored together with forwarding's own database: the subscriber was told of more than there is", async () => {
+test.concurrent("restored together with forwarding's own database: the subscriber was told of more than there is", async () => {
   const { cluster, source, subscriber, forwarder, equal } = await forwarded('together');
   await remembered(forwarder.databaseUrl);
   for (const table of ['source_lead', 'subscriber_feed'])
@@ -116,7 +116,7 @@ test("restored together with forwarding's own database: the subscriber was told 
   expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
 }, 180_000);
 
-test('raised by an admin under load: everything since belongs to it, in order and once', async () => {
+test.concurrent('raised by an admin under load: everything since belongs to it, in order and once', async () => {
   const source = await started(startSource('declared'));
   const subscriber = await started(startSubscriber('query'));
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
@@ -134,7 +134,7 @@ test('raised by an admin under load: everything since belongs to it, in order an
   expect(rows).toEqual([{ generation: 2 }]);
 }, 120_000);
 
-test('a restart of the source is no incident: nothing is raised, nothing is delivered again', async () => {
+test.concurrent('a restart of the source is no incident: nothing is raised, nothing is delivered again', async () => {
   const { cluster, source, subscriber, forwarder, equal } = await forwarded('restarted');
   await cluster.kill();
   await cluster.start();

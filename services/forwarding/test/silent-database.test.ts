@@ -23,7 +23,7 @@ async function openScene(label: string) {
   return { source, own, proxy, through: through.href, subscriber, start };
 }
 
-test('deliveries go on, it is said, and positions are stored again when it is back', async () => {
+test.concurrent('deliveries go on, it is said, and positions are stored again when it is back', async () => {
   const { source, own, proxy, through, subscriber, start } = await openScene('silent_own');
   const forwarder = await start('cut-off', through);
   await forwarder.live();
@@ -43,7 +43,7 @@ test('deliveries go on, it is said, and positions are stored again when it is ba
   expect(await subscriber.differences(source)).toEqual([]);
 }, 90_000);
 
-test('a forwarder that cannot learn how far its feeds were lets go of the slot, and another one leads', async () => {
+test.concurrent('a forwarder that cannot learn how far its feeds were lets go of the slot, and another one leads', async () => {
   const { source, own, proxy, through, subscriber, start } = await openScene('silent_lead');
   const first = await start('first', own.url);
   await first.live();

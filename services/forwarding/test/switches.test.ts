@@ -19,7 +19,7 @@ async function toBe(forwarder: RunningForwarder, state: string): Promise<void> {
   await waitFor(`the feed to be ${state}`, async () => (await forwarder.list()).subscribers[0]?.state === state);
 }
 
-test('a paused subscriber gets nothing, and everything when it is resumed; a restart does not resume it', async () => {
+test.concurrent('a paused subscriber gets nothing, and everything when it is resumed; a restart does not resume it', async () => {
   const { source, subscriber, forwarder } = await flowing('paused');
   expect((await forwarder.post('/admin/subscribers/query/pause')).status).toBe(202);
   await toBe(forwarder, 'paused');
@@ -35,7 +35,7 @@ test('a paused subscriber gets nothing, and everything when it is resumed; a res
   expect(await subscriber.differences(source)).toEqual([]);
 });
 
-test('a disabled subscriber never gets what came meanwhile', async () => {
+test.concurrent('a disabled subscriber never gets what came meanwhile', async () => {
   const { source, subscriber, forwarder } = await flowing('disabled');
   await forwarder.post('/admin/subscribers/query/disable');
   await toBe(forwarder, 'disabled');
@@ -52,7 +52,7 @@ test('a disabled subscriber never gets what came meanwhile', async () => {
   expect(await subscriber.count()).toBe(400);
 });
 
-test('a rebuild delivers the whole journal again, in order, and goes on', async () => {
+test.concurrent('a rebuild delivers the whole journal again, in order, and goes on', async () => {
   const { source, subscriber, forwarder } = await flowing('rebuild');
   await subscriber.knex.raw(
     'truncate effect, consumer_position, consumer_held, consumer_parked, consumer_watermark, consumer_stream',
@@ -66,7 +66,7 @@ test('a rebuild delivers the whole journal again, in order, and goes on', async 
   expect(await subscriber.differences(source)).toEqual([]);
 });
 
-test('a subscriber that is disabled in the middle of a rebuild gets all of it when it is resumed', async () => {
+test.concurrent('a subscriber that is disabled in the middle of a rebuild gets all of it when it is resumed', async () => {
   const { source, subscriber, forwarder } = await flowing('rebuilding');
   await subscriber.down();
   await subscriber.knex.raw(
@@ -85,7 +85,7 @@ test('a subscriber that is disabled in the middle of a rebuild gets all of it wh
   expect(await subscriber.differences(source)).toEqual([]);
 });
 
-test('after a subscriber was disabled no watermark claims what it was not given, until it is rebuilt', async () => {
+test.concurrent('after a subscriber was disabled no watermark claims what it was not given, until it is rebuilt', async () => {
   const { source, subscriber, forwarder } = await flowing('dropped');
   await forwarder.post('/admin/subscribers/query/disable');
   await toBe(forwarder, 'disabled');
@@ -113,7 +113,7 @@ test('after a subscriber was disabled no watermark claims what it was not given,
   expect(await subscriber.falseWatermarks(source)).toEqual([]);
 });
 
-test('a switch of an unknown subscriber is refused, and any switch without the token', async () => {
+test.concurrent('a switch of an unknown subscriber is refused, and any switch without the token', async () => {
   const source = await started(startSource('unknown'));
   const subscriber = await started(startSubscriber('query'));
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
@@ -123,7 +123,7 @@ test('a switch of an unknown subscriber is refused, and any switch without the t
   }
 });
 
-test('metrics show lag, pending events and what the slot keeps', async () => {
+test.concurrent('metrics show lag, pending events and what the slot keeps', async () => {
   const { forwarder } = await flowing('metrics');
   const text = await (await fetch(`${forwarder.internalUrl}/metrics`)).text();
   expect(text).toMatch(/ballast_forwarding_lag_seconds\{[^}]*subscriber="query"[^}]*\} 0/);

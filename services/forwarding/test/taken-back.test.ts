@@ -34,7 +34,7 @@ async function flowing(label: string) {
   return { source, subscriber, forwarder, watermark, provesAgain };
 }
 
-test("the subscriber's database was restored: what it has lost comes again", async () => {
+test.concurrent("the subscriber's database was restored: what it has lost comes again", async () => {
   const { source, subscriber, watermark, provesAgain } = await flowing('sub_restored');
   await subscriber.knex.raw(tables.map((table) => `create table backup_${table} as table ${table}`).join(';'));
   await source.write(200);
@@ -49,7 +49,7 @@ test("the subscriber's database was restored: what it has lost comes again", asy
   await provesAgain();
 }, 120_000);
 
-test("forwarding's own database was restored: the run it knows is not the one that was delivered", async () => {
+test.concurrent("forwarding's own database was restored: the run it knows is not the one that was delivered", async () => {
   const { forwarder, source, provesAgain } = await flowing('own_restored');
   await forwarder.kill('SIGKILL');
   await forwarder.query(
@@ -60,7 +60,7 @@ test("forwarding's own database was restored: the run it knows is not the one th
   await provesAgain();
 }, 120_000);
 
-test('a run that begins while the generation is raised is joined to what the older one proves', async () => {
+test.concurrent('a run that begins while the generation is raised is joined to what the older one proves', async () => {
   const { forwarder, source, provesAgain } = await flowing('raised_between');
   await forwarder.kill('SIGKILL');
   await forwarder.query(

@@ -18,7 +18,7 @@ async function isThrough(source: TestSource, subscriber: string): Promise<boolea
   return rows[0]?.through ?? false;
 }
 
-test('a reader that gets everything is through; one that gets nothing is not; a rebuild begins at nothing', async () => {
+test.concurrent('a reader that gets everything is through; one that gets nothing is not; a rebuild begins at nothing', async () => {
   const source = await started(startSource('told'));
   const [quick, dead] = [await started(startSubscriber('quick')), await started(startSubscriber('dead'))];
   await dead.down();
@@ -42,7 +42,7 @@ test('a reader that gets everything is through; one that gets nothing is not; a 
   );
 }, 150_000);
 
-test('a reader that was retired and is delivered to again is said, until it is reinstated', async () => {
+test.concurrent('a reader that was retired and is delivered to again is said, until it is reinstated', async () => {
   const source = await started(startSource('retired'));
   const subscriber = await started(startSubscriber('query'));
   const reader = `${source.slot}/query`;
@@ -58,7 +58,7 @@ test('a reader that was retired and is delivered to again is said, until it is r
   await waitFor('it to be over', async () => (await warnings()) === '', LIMIT_MS);
 }, 90_000);
 
-test('a source that cannot be told is forwarded all the same', async () => {
+test.concurrent('a source that cannot be told is forwarded all the same', async () => {
   const source = await started(startSource('untold'));
   const subscriber = await started(startSubscriber('query'));
   await source.query('drop table journal_reader');

@@ -14,14 +14,14 @@ async function flowing(label: string) {
   return { source, subscriber, forwarder };
 }
 
-test('watermarks come also when idle, and only forwards', async () => {
+test.concurrent('watermarks come also when idle, and only forwards', async () => {
   const { subscriber } = await flowing('idle');
   await waitFor('three watermarks', () => subscriber.watermarks.length >= 3);
   const values = subscriber.watermarks.map((mark) => mark.value);
   expect(values).toEqual([...new Set(values)].sort());
 });
 
-test('no watermark passes a transaction that still runs', async () => {
+test.concurrent('no watermark passes a transaction that still runs', async () => {
   const { source, subscriber } = await flowing('running');
   const slow = new pg.Client(source.url);
   await slow.connect();
@@ -51,7 +51,7 @@ test('no watermark passes a transaction that still runs', async () => {
   expect(passed.events).toBe(101);
 });
 
-test('a watermark is delivered after the refill of a subscriber that was away, never before', async () => {
+test.concurrent('a watermark is delivered after the refill of a subscriber that was away, never before', async () => {
   const { source, subscriber, forwarder } = await flowing('refill');
   await subscriber.down();
   const before = subscriber.watermarks.length;
@@ -66,7 +66,7 @@ test('a watermark is delivered after the refill of a subscriber that was away, n
   expect(first.events).toBe(2_000);
 });
 
-test('a row that another forwarder wrote stops nothing: what comes behind it is proven all the same', async () => {
+test.concurrent('a row that another forwarder wrote stops nothing: what comes behind it is proven all the same', async () => {
   const { source, subscriber } = await flowing('two_nodes');
   await waitFor('something to be proven', () => subscriber.watermarks.length > 0);
   await source.query(`insert into journal_watermark (node, value) values ('another', clock_timestamp())`);
