@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { baselineValues, LANE_SETTINGS } from './values.ts';
 
-/** More clients than connections gains nothing on two cores (facts.md: pool of 16). */
+/** More clients than connections gains nothing on two cores (docs/facts.md). */
 const POOL = 16;
 
 export async function runPlainPg(url: string, clients: number, seconds: number): Promise<number> {

@@ -1,5 +1,5 @@
 // The checker. It imports nothing from the services: it reads the databases, the banks' books, the clients' histories and
-// the logs, and says which invariants of faults.md hold. One that had nothing to look at has failed: "vacuous".
+// the logs, and says which invariants (docs/invariants.md) hold. One that had nothing to look at has failed: "vacuous".
 import type pg from 'pg';
 import { auditIsWhole } from './audit.ts';
 import {
@@ -44,26 +44,7 @@ export async function check(input: CheckInput): Promise<Checked> {
   try {
     const { heldNumbers } = await openSnapshot(client);
     const books = await readBooks(input.books);
-    const all = [
-      effectsStand(heldNumbers),
-      oneOrderPerKey(),
-      everyChargeHasItsOrder(),
-      everyAttemptEnds(),
-      leasesHold(sightings),
-      noContradiction(),
-      approvedByTheBank(),
-      noDoubleCharge(),
-      neverMoreThanCaptured(),
-      eventsGiveTheState(),
-      eventsAreGapless(),
-      appliedOnce(),
-      readModelIsTheFold(),
-      transactionsAreShort(),
-      modesNeverMeet(),
-      nothingLeaks(),
-      nothingDiedOfABug(),
-      auditIsWhole(),
-    ];
+    const all = invariantsOf(heldNumbers, sightings);
     const skipped = all.flatMap((invariant) => {
       const why = reasonToSkip(invariant, input);
       return why === null ? [] : [{ id: invariant.id, why }];
@@ -78,6 +59,33 @@ export async function check(input: CheckInput): Promise<Checked> {
     await client.end();
     await query?.end();
   }
+}
+
+/** All of them; docs/invariants.md lists them. */
+export function invariantsOf(
+  heldNumbers: ReadonlySet<string>,
+  sightings: Awaited<ReturnType<typeof readSightings>>,
+): Invariant[] {
+  return [
+    effectsStand(heldNumbers),
+    oneOrderPerKey(),
+    everyChargeHasItsOrder(),
+    everyAttemptEnds(),
+    leasesHold(sightings),
+    noContradiction(),
+    approvedByTheBank(),
+    noDoubleCharge(),
+    neverMoreThanCaptured(),
+    eventsGiveTheState(),
+    eventsAreGapless(),
+    appliedOnce(),
+    readModelIsTheFold(),
+    transactionsAreShort(),
+    modesNeverMeet(),
+    nothingLeaks(),
+    nothingDiedOfABug(),
+    auditIsWhole(),
+  ];
 }
 
 function reasonToSkip({ when, needs }: Invariant, input: CheckInput): string | null {

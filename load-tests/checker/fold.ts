@@ -1,4 +1,4 @@
-// The checker's own state machine of an order, written from design.md §3 and not from the code that it judges.
+// The checker's own state machine of an order, written by hand and not from the code that it judges.
 
 const orderMoves: Readonly<Record<string, readonly string[]>> = {
   processing: ['approved', 'declined', 'in_doubt', 'not_completed', 'cancelled', 'reversing'],

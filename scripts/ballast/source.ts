@@ -1,5 +1,5 @@
 // `ballast source …`: which generation the order database is in. Forwarding raises it by itself when it finds that the history
-// was replaced; a person does where it cannot know, and where it refuses to follow an older timeline (runbooks/restore.md).
+// was replaced; a person does where it cannot know, and where it refuses to follow an older timeline (docs/runbooks/restore.md).
 import pg from 'pg';
 import { type ExitCode, exitCode, say, UsedWrongly } from '../system/command.ts';
 import { type Operator, table } from './operator.ts';

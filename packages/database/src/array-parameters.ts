@@ -1,5 +1,5 @@
 // One column of a batch as one binary array parameter. pg would write each array as text, escape every element, and
-// PostgreSQL would parse it again: 10-15 % of the whole for a batch of payments (facts.md). A Buffer goes out as it is.
+// PostgreSQL would parse it again: 10-15 % of the whole for a batch of payments (docs/facts.md). A Buffer goes out as it is.
 // Format: number of dimensions, "has nulls", element type, length, lower bound, then per element its size and bytes.
 //
 // Written in one pass into a scratch buffer that is kept and grows: half the time of measuring first, and this runs for

@@ -1,5 +1,5 @@
 // The transaction scope. Inside it no external call is made: every outbound port (bank, webhook, broker, delivery) calls
-// `refuseInTransaction` first, and the program throws instead of relying on review (M12). Every transaction is timed.
+// `refuseInTransaction` first, and the program throws instead of relying on review. Every transaction is timed.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Knex } from 'knex';
 

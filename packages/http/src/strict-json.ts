@@ -1,5 +1,5 @@
 // JSON as strictly as money wants it. JSON.parse alone takes 500,000 nested levels, lets the last of two equal keys win,
-// and reads 1e2 and 100.0 as the integer 100 (facts.md). One pass over the text finds these before it is parsed.
+// and reads 1e2 and 100.0 as the integer 100 (docs/facts.md). One pass over the text finds these before it is parsed.
 import { isUtf8 } from 'node:buffer';
 import { Problem } from '@ballast/contracts';
 

@@ -1,5 +1,5 @@
 // At most so many calls at once, and a bounded line in front of it. A slot is held until the work itself has ended: a
-// timeout that frees the slot while the work goes on turns a capacity of 2 into 10 (facts.md).
+// timeout that frees the slot while the work goes on turns a capacity of 2 into 10 (docs/facts.md).
 import { createLine } from './line.ts';
 import type { BulkheadRules } from './rules.ts';
 

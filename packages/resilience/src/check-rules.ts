@@ -2,7 +2,7 @@
 // force stay.
 import type { LimitRules, PolicyRules, RateRules, TimeoutRules } from './rules.ts';
 
-/** bottleneck passes about 400 jobs a second and paces exactly up to half of that (facts.md). */
+/** bottleneck passes about 400 jobs a second and paces exactly up to half of that (docs/facts.md). */
 const FASTEST_PACE_PER_SECOND = 200;
 
 /** Returns the rules, frozen; throws RangeError naming the first value outside its range. */

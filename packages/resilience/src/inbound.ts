@@ -38,7 +38,7 @@ export interface OverloadRules {
 }
 
 /**
- * Served at once: 64 connections reach the peak (facts.md). Lateness: a process that has just started compiles what it
+ * Served at once: 64 connections come near the peak (docs/facts.md). Lateness: a process that has just started compiles what it
  * meets and is late by some 500 ms once, which is no overload; by 2 s the shortest deadline of a terminal has passed.
  */
 export const defaultOverload: OverloadRules = { maxInFlight: 2_000, lagFromMs: 500, lagToMs: 2_000 };

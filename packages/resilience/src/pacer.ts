@@ -17,7 +17,7 @@ export interface Pacer {
 
 /** A share of the cluster that moves by less than this does not change the pace. */
 const SAME_PACE = 0.02;
-/** bottleneck takes some 5 ms to take a job in (facts.md): turns are asked for ahead, or 200/s would be 130. */
+/** bottleneck takes some 5 ms to take a job in (docs/facts.md): turns are asked for ahead, or 200/s would be 130. */
 const TURNS_AHEAD = 8;
 
 interface Pace {
@@ -38,7 +38,7 @@ export function createPacer(perSecond: number, maxWaiting: number, clock: () => 
     return { factor, limiter: new Bottleneck({ minTime: 1_000 / (perSecond * factor) }), asked: 0 };
   }
 
-  /** bottleneck's `updateSettings()` loses turns (facts.md): another pace is another limiter. */
+  /** bottleneck's `updateSettings()` loses turns (docs/facts.md): another pace is another limiter. */
   function setPace(factor: number): void {
     if (Math.abs(factor / pace.factor - 1) < SAME_PACE) return;
     pace = paceOf(factor);

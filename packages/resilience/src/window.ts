@@ -1,6 +1,6 @@
 // The rolling window of a channel's outcomes: opossum as an observer. It is told each outcome and keeps the counts; it
 // never runs a call, never judges, never opens. Of its own statistics only the counts are used: with its percentiles on
-// it sorts all latencies on every failure and stops the process for seconds (facts.md).
+// it sorts all latencies on every failure and stops the process for seconds (docs/facts.md).
 import { EventEmitter } from 'node:events';
 import CircuitBreaker from 'opossum';
 

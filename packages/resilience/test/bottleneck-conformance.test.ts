@@ -1,4 +1,4 @@
-// One test per sharp edge of bottleneck 2.19.5 (facts.md, "bottleneck"): that it is there, and that it cannot be seen
+// One test per sharp edge of bottleneck 2.19.5 (docs/facts.md, "bottleneck"): that it is there, and that it cannot be seen
 // through our policy. That a pace is the pace it says: pacing.test.ts; memory and speed: npm run bench -- policy.
 import Bottleneck from 'bottleneck';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';

@@ -1,4 +1,4 @@
-// One test per sharp edge of opossum 10 (facts.md, "opossum"): first that the edge is really there, so that this file says
+// One test per sharp edge of opossum 10 (docs/facts.md, "opossum"): first that the edge is really there, so that this file says
 // when it has gone, then that none of it can be seen through our policy.
 import CircuitBreaker from 'opossum';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';

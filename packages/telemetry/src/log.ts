@@ -37,7 +37,7 @@ export function flushLog(): void {
   destination.flushSync();
 }
 
-/** Writes to stdout. `time, level, service, msg` and whatever the line adds (interfaces.md, "Metrics and logs"). */
+/** Writes to stdout. `time, level, service, msg` and whatever the line adds. */
 export function createLogger({ service, instance, level }: LogOptions): Logger {
   return pino(
     {

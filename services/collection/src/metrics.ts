@@ -1,4 +1,4 @@
-// What collection measures (names: interfaces.md, "Metrics and logs").
+// What collection measures.
 import type { ChargeOutcome, InquiryOutcome, ReversalOutcome } from '@ballast/channels';
 import type { LetIn, Override } from '@ballast/contracts';
 import { onTransaction } from '@ballast/database';

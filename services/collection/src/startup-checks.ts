@@ -2,7 +2,7 @@
 import { refuseLossySettings } from '@ballast/database';
 import type { Knex } from 'knex';
 
-/** Three day-partitioned tables with their indexes, 400 days kept: facts.md counts 1,605 locks without bounds. */
+/** Three day-partitioned tables with their indexes, 400 days kept: docs/facts.md counts 1,605 locks without bounds. */
 const LEAST_LOCKS = 256;
 
 export async function checkDatabase(knex: Knex, singleMachineAccepted: boolean): Promise<void> {

@@ -50,7 +50,7 @@ const defaults: Readonly<Record<string, string>> = {
   unix_socket_directories: '',
   wal_level: 'logical',
   max_connections: '200',
-  // Day partitions of three tables: a statement that cannot prune locks each of them (facts.md).
+  // Day partitions of three tables: a statement that cannot prune locks each of them (docs/facts.md).
   max_locks_per_transaction: '512',
   max_slot_wal_keep_size: '1GB',
   wal_sender_timeout: '5s',

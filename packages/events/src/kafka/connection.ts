@@ -1,5 +1,5 @@
 // The only file that makes kafkajs clients. Its retry settings are ours: its own wait 22 s for a dead broker, and change
-// under NODE_ENV=test (facts.md).
+// under NODE_ENV=test (docs/facts.md).
 import kafkajs from 'kafkajs';
 import { z } from 'zod';
 

@@ -1,5 +1,5 @@
 // A terminal signs what it sends: HMAC-SHA256 over version, terminal, key, time, method, address, Idempotency-Key,
-// deadline and the SHA-256 of the raw body (interfaces.md, "Terminals"). Checked before the body is parsed. There is no
+// deadline and the SHA-256 of the raw body (told to integrators in app.ts). Checked before the body is parsed. There is no
 // store of nonces: a signed money POST carries its own idempotency key, so the same bytes again have no further effect.
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { Problem, uuidOf } from '@ballast/contracts';

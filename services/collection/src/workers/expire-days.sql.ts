@@ -56,7 +56,7 @@ export interface ReaderRow {
  * Those that are not retired: what another cluster's snapshot saw, brought along by a dump, counts as nothing. And every
  * logical slot of this database that can still be read: its catalog_xmin moves only to a transaction below which all were
  * finished at a position of the log that its reader has confirmed. But a forwarder's slot moves on while some of its readers
- * lack what it has passed, so a slot that no reader is known of counts as nothing (runbooks/days.md: a tool's slot).
+ * lack what it has passed, so a slot that no reader is known of counts as nothing (docs/runbooks/days.md: a tool's slot).
  */
 export async function readReaders(client: pg.ClientBase): Promise<ReaderRow[]> {
   const { rows } = await client.query<ReaderRow>(

@@ -70,7 +70,7 @@ export interface Expired {
   readonly held: readonly HeldDay[];
 }
 
-/** Any constant of our own: one instance drops days at a time. Not on the sharded path (design.md §6). */
+/** Any constant of our own: one instance drops days at a time. Not where orders are distributed over machines. */
 const ADVISORY_LOCK = 7_301_003;
 const PAUSE_MS = 2_000;
 const LOCK_NOT_AVAILABLE = '55P03';

@@ -1,4 +1,4 @@
-// Our own reader of the database's log, on a replication connection of `pg` (the npm reader loses events, facts.md).
+// Our own reader of the database's log, on a replication connection of `pg` (the npm reader loses events, docs/facts.md).
 //
 // - A position is confirmed only when its owner says so, and never beyond what the server has sent: the server accepts an
 //   acknowledgement beyond its own end and then skips rows.

@@ -19,7 +19,7 @@ export function openModelPool(url: string, schema: ModelSchema): Knex {
     url,
     applicationName: `query ${schema}`,
     poolMax: 4,
-    // A plan must not depend on statistics: a week's partition is empty when its first batch is planned (facts.md).
+    // A plan must not depend on statistics: a week's partition is empty when its first batch is planned (docs/facts.md).
     settings: { search_path: `${schema},public`, enable_seqscan: 'off', jit: 'off' },
   });
 }
