@@ -37,8 +37,8 @@ function isShort(text: string): boolean {
   return text.length < SHORTEST && !BEYOND_ASCII.test(text);
 }
 
-/** 13 to 19 digits, in groups or not, as every card scheme issues them: the first is 2 to 6. */
-const CANDIDATE = /(?<![0-9a-z])[2-6](?:[ .,_/-]?[0-9]){12,18}(?![0-9a-z])/gi;
+/** 13 to 19 digits, in groups or not, as every card scheme issues them: the first is 2 to 6. Behind a plus it is a phone's. */
+const CANDIDATE = /(?<![0-9a-z+])[2-6](?:[ .,_/-]?[0-9]){12,18}(?![0-9a-z])/gi;
 
 /** For what people write in words (a name, a reason, a proof), where no payment says what to look for. */
 export function looksLikeCardNumber(text: string): boolean {
