@@ -139,7 +139,7 @@ test('an override survives kill -9 of every follower and of the database, and ho
 }, 120_000);
 
 test('an override ends on time while the database is down and every process was restarted meanwhile', async () => {
-  await flip('forced_open', 15_000);
+  await flip('forced_open', 10_000);
   await killDatabase();
   await killAll();
   startFollowers();

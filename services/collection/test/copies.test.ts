@@ -27,7 +27,7 @@ describe('a copy whose deadline is shorter than the first one runs', () => {
   test.each(['this instance', 'another'])(
     'is told that it still runs, and by which order, in time (%s)',
     async (by) => {
-      await t.script('bank_a', { extra_latency_ms: 3_000 });
+      await t.script('bank_a', { extra_latency_ms: 2_000 });
       const command = t.command({}, { deadlineMs: 8_000 });
       const first = t.pay(command);
       await waitFor('commit 1', async () => {
@@ -37,7 +37,7 @@ describe('a copy whose deadline is shorter than the first one runs', () => {
         return rows.length > 0;
       });
       const core = by === 'another' ? await t.instance('test-2') : t.core;
-      await expect(t.pay(copyOf(command, { deadlineMs: 2_000 }), core)).rejects.toMatchObject({
+      await expect(t.pay(copyOf(command, { deadlineMs: 1_000 }), core)).rejects.toMatchObject({
         code: 'still_processing',
         orderId: expect.stringMatching(/^ord_/),
       });

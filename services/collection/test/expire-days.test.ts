@@ -66,8 +66,8 @@ const hasRead = (reader: string, has = 'pg_current_snapshot()') =>
   );
 
 const rules = { keptDays: 400, refundWindowDays: 180, pauseMs: 0 };
-const expire = async (): Promise<Expired> => {
-  const round = await expireDays({ databaseUrl: t.databaseUrl, now: t.core.clock.now, logger, ...rules });
+const expire = async (more: { lockTimeoutMs?: number } = {}): Promise<Expired> => {
+  const round = await expireDays({ databaseUrl: t.databaseUrl, now: t.core.clock.now, logger, ...rules, ...more });
   if (round === undefined) throw new Error('nobody else drops days here');
   return round;
 };
@@ -330,12 +330,13 @@ test('somebody who looks at the day for long does not hold payments up; the next
   await looking.connect();
   await looking.query('begin');
   await looking.query(`select count(*) from orders_${day}`);
-  const expiring = expire();
+  const expiring = expire({ lockTimeoutMs: 1_000 });
   let paid = 0;
   const paying = (async () => {
     while (paid < 200) if ((await t.pay()).status === 201) paid++;
   })();
   const { held } = await expiring;
+  expect(paid).toBeGreaterThan(0);
   expect(held).toMatchObject([{ day, by: [{ who: 'lock' }] }]);
   await paying;
   await looking.query('commit');

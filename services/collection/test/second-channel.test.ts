@@ -15,7 +15,7 @@ let t: TestPayments;
 beforeAll(async () => {
   t = await openTestPayments({
     label: 'second channel',
-    timeoutMs: 3_000,
+    timeoutMs: 2_000,
     banks: [{ name: 'bank_a' }, { name: 'bank_b' }, { name: 'bank_c' }],
     // Nobody listens there: connections are refused.
     urls: { bank_a: 'http://127.0.0.1:9' },
@@ -73,7 +73,7 @@ test('a channel whose gate is shut is passed over before anything is stored', as
 });
 
 test('a void that waits for the lock while the second attempt begins sees it, and the journal has no gap', async () => {
-  await t.script('bank_b', { extra_latency_ms: 2_000 });
+  await t.script('bank_b', { extra_latency_ms: 1_000 });
   const command = t.command({}, { routes: [routeTo('bank_b')], deadlineMs: 10_000 });
   const paying = takePayment(t.core, command);
   const order = await waitFor('commit 1', async () => {
@@ -183,7 +183,7 @@ test('half-open, payments beyond the probes are refused before anything is store
 
 test('half-open, a copy that waits for its answer keeps no place of a probe', async () => {
   const { hasPlace } = await halfOpen(2);
-  await t.script('bank_b', { extra_latency_ms: 2_500 });
+  await t.script('bank_b', { extra_latency_ms: 1_500 });
   const command = t.command({}, { routes: [routeTo('bank_b')], deadlineMs: 10_000 });
   const first = takePayment(t.core, command);
   await waitFor('commit 1', () => t.core.inFlight.size === 1);
@@ -201,7 +201,7 @@ test('half-open, a copy that waits for its answer keeps no place of a probe', as
 
 test('half-open, the place that a payment could not use is free while it is tried elsewhere', async () => {
   const { channel, hasPlace } = await halfOpen(1);
-  await t.script('bank_c', { extra_latency_ms: 2_000 });
+  await t.script('bank_c', { extra_latency_ms: 1_000 });
   const elsewhere = [routeTo('bank_b', { binPrefix: '4242' }), routeTo('bank_c')];
   const paying = t.pay(t.command({}, { routes: elsewhere, deadlineMs: 10_000 }));
   expect(hasPlace()).toBe(false);

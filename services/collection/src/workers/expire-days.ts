@@ -48,6 +48,8 @@ export interface ExpireOptions {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
   /** After each table that was detached. */
   readonly pauseMs?: number;
+  /** What does not get its lock by then is tried in the next round. */
+  readonly lockTimeoutMs?: number;
   /** Its connection is ended in the middle of whatever it does: the next round goes on. */
   readonly signal?: AbortSignal;
 }
@@ -88,7 +90,7 @@ const RUN_BLOCKS = 8_192;
 export async function expireDays(options: ExpireOptions): Promise<Expired | undefined> {
   const { signal } = options;
   signal?.throwIfAborted();
-  const client = await connect(options.databaseUrl);
+  const client = await connect(options);
   const abort = () => void client.end();
   signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -223,14 +225,14 @@ async function countAllOpenAttempts(client: pg.Client, day: string): Promise<num
   return open;
 }
 
-async function connect(connectionString: string): Promise<pg.Client> {
+async function connect({ databaseUrl, lockTimeoutMs = LOCK_TIMEOUT_MS }: ExpireOptions): Promise<pg.Client> {
   const client = new pg.Client({
-    connectionString,
+    connectionString: databaseUrl,
     application_name: 'collection days',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     query_timeout: STATEMENT_TIMEOUT_MS + SILENCE_MARGIN_MS,
-    options: `-c lock_timeout=${LOCK_TIMEOUT_MS} -c statement_timeout=${STATEMENT_TIMEOUT_MS} -c enable_seqscan=off -c jit=off`,
+    options: `-c lock_timeout=${lockTimeoutMs} -c statement_timeout=${STATEMENT_TIMEOUT_MS} -c enable_seqscan=off -c jit=off`,
   });
   client.on('error', () => undefined); // the next statement on it fails, and is handled there
   await client.connect();
