@@ -88,7 +88,8 @@ test('a channel is closed, shown and opened again; each answer names who has app
   expect(history.out).toMatch(/end_override[\s\S]*set_override/);
 });
 
-test.each<[string, string[], number, RegExp]>([
+// Each is a process that changes nothing.
+test.concurrent.each<[string, string[], number, RegExp]>([
   ['no reason', ['channel', 'drain', 'bank_b'], 2, /needs a reason/],
   ['a reversal covered', ['channel', 'close', 'bank_b', '--reason', 'x', '--operations', 'reversal'], 2, /never cover/],
   ['over a day', ['channel', 'drain', 'bank_b', '--reason', 'x', '--for', '25h'], 2, /24 h/],
