@@ -37,12 +37,25 @@ function isShort(text: string): boolean {
   return text.length < SHORTEST && !BEYOND_ASCII.test(text);
 }
 
-/** 13 to 19 digits, in groups or not, as every card scheme issues them: the first is 2 to 6. Behind a plus it is a phone's. */
-const CANDIDATE = /(?<![0-9a-z+])[2-6](?:[ .,_/-]?[0-9]){12,18}(?![0-9a-z])/gi;
+/** A row of digits, in groups or not. Behind a plus it is a phone's. */
+const ROW = /(?<![0-9a-z+])[0-9](?:[ .,_/-]?[0-9]){12,59}(?![0-9a-z])/gi;
+/** As every card scheme issues them. */
+const CARD_NUMBER = /^[2-6][0-9]{12,18}$/;
 
-/** For what people write in words (a name, a reason, a proof), where no payment says what to look for. */
+/**
+ * For what people write in words (a name, a reason, a proof), where no payment says what to look for: whether groups of
+ * digits that stand side by side make a card number.
+ */
 export function looksLikeCardNumber(text: string): boolean {
-  return (asciiDigits(text).match(CANDIDATE) ?? []).some((found) => passesLuhn(found.replaceAll(/[^0-9]/g, '')));
+  return (asciiDigits(text).match(ROW) ?? []).some((row) => {
+    const groups = row.split(/[^0-9]/);
+    return groups.some((_, from) =>
+      groups.some((__, to) => {
+        const number = groups.slice(from, to + 1).join('');
+        return CARD_NUMBER.test(number) && passesLuhn(number);
+      }),
+    );
+  });
 }
 
 /** Luhn checksum (ISO/IEC 7812-1, annex B). */

@@ -54,6 +54,7 @@ describe('words that hold what looks like a card number:', () => {
     '4242 4242 4242 4242',
     '3782-822463-10005',
     '4242.4242.4242.4242',
+    '12 4242 4242 4242 4242 10.50',
     '٤٢٤٢٤٢٤٢٤٢٤٢٤٢٤٢',
     `(${NUMBER})`,
   ])('%j: yes', (text) => expect(looksLikeCardNumber(`card ${text}, disputed`)).toBe(true));

@@ -1,14 +1,26 @@
 // Card numbers by their shape: 12 to 19 digits, perhaps in groups, that pass the Luhn check.
 
-const CANDIDATE =
-  /(?<![0-9A-Za-z.])(?:[0-9](?:[ -]?[0-9]){11,18}|[0-9]{4}([._])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7})(?![0-9A-Za-z])/g;
+/** A row of digits, in groups or not; with dots or underscores between them only where the groups are those of a card. */
+const ROW =
+  /(?<![0-9A-Za-z.])(?:[0-9](?:[ -]?[0-9]){11,59}|[0-9]{4}([._])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7})(?![0-9A-Za-z])/g;
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const UUID_LENGTH = 36;
 
-/** The text with every run of digits that may be a card number replaced. Times and ids are left as they are. */
+/** The text with every row of digits that may hold a card number replaced. Times and ids are left as they are. */
 export function scrub(text: string): string {
-  return text.replace(CANDIDATE, (found, _separator, at: number) =>
-    passesLuhn(found.replaceAll(/[^0-9]/g, '')) && !isOfAnId(text, at) ? '[card number removed]' : found,
+  return text.replace(ROW, (row, _separator, at: number) =>
+    holdsCardNumber(row) && !isOfAnId(text, at) ? '[card number removed]' : row,
+  );
+}
+
+/** Other numbers may stand beside it: any groups that follow each other count. */
+function holdsCardNumber(row: string): boolean {
+  const groups = row.split(/[^0-9]/);
+  return groups.some((_, from) =>
+    groups.some((__, to) => {
+      const number = groups.slice(from, to + 1).join('');
+      return number.length >= 12 && number.length <= 19 && passesLuhn(number);
+    }),
   );
 }
 

@@ -10,6 +10,8 @@ describe('scrub', () => {
     '4242.4242.4242.4242',
     '4242_4242_4242_4242',
     '378282246310005',
+    '4242 4242 4242 4242 10 EUR',
+    '17 4242424242424242',
     'pan=5555555555554444;',
   ])('removes the card number in %j', (text) => {
     expect(scrub(`before ${text} after`)).toContain('[card number removed]');
