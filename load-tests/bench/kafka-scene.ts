@@ -53,7 +53,7 @@ interface Status {
     readonly state: string;
     readonly reading: string;
     readonly lag_seconds: number;
-    readonly pending_events: number;
+    readonly pending_events: number | null;
   }[];
   readonly sources: readonly {
     readonly state: string;

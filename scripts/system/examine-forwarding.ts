@@ -55,7 +55,7 @@ function source({ source: name, state, reason }: ForwardingSeen['sources'][numbe
 function feed(one: ForwardingSeen['subscribers'][number]): Finding {
   const { subscriber, state, route, lag_seconds, pending_events, last_error } = one;
   const what = `forwarding to ${subscriber}`;
-  const seen = `${state}, ${route}, ${lag_seconds.toFixed(1)} s behind, ${pending_events} events waiting`;
+  const seen = `${state}, ${route}, ${lag_seconds.toFixed(1)} s behind, ${pending_events ?? 'nobody knows how many'} events waiting`;
   if (state === 'failing') return { verdict: 'bad', what, seen, advice: last_error ?? `is ${subscriber} running?` };
   if (lag_seconds <= ODD_LAG_SECONDS) return { verdict: 'good', what, seen };
   const advice = 'what merchants see is that old; it catches up by itself';

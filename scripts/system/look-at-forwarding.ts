@@ -11,7 +11,7 @@ const schema = z.object({
       state: z.string(),
       route: z.string(),
       lag_seconds: z.number(),
-      pending_events: z.number(),
+      pending_events: z.number().nullable(),
       last_error: z.string().nullable(),
     }),
   ),

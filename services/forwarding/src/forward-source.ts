@@ -124,8 +124,10 @@ export function forwardSource(options: ForwardOptions): Forwarding {
   }
 
   async function pause(error: unknown): Promise<void> {
-    lastBeat = leading?.lastBeat ?? lastBeat;
-    seen = leading?.seen ?? seen;
+    if (leading !== undefined) {
+      ({ lastBeat, seen } = leading);
+      warnings.clear();
+    }
     leading = undefined;
     const code = error instanceof pg.DatabaseError ? error.code : undefined;
     const why = error instanceof Error ? error.message : String(error);

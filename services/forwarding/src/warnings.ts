@@ -8,6 +8,8 @@ export type WarningName = (typeof warningNames)[number];
 export interface Warnings {
   /** `why` null: it is all right. */
   set(name: WarningName, why: string | null): void;
+  /** Whoever leads now says what is not right: a word of the last lead would stay for ever. */
+  clear(): void;
   list(): readonly { readonly name: WarningName; readonly why: string }[];
 }
 
@@ -22,6 +24,7 @@ export function openWarnings(logger: Logger): Warnings {
       if (lasting.get(name) !== why) logger.error({ warning: name, reason: why }, 'not as it should be');
       lasting.set(name, why);
     },
+    clear: () => lasting.clear(),
     list: () => [...lasting].map(([name, why]) => ({ name, why })),
   };
 }

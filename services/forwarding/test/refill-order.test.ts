@@ -54,6 +54,8 @@ test('a feed that joins the log behind a refill repeats nothing of it, also whil
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber] }));
   await forwarder.live();
   await forwarder.post('/admin/subscribers/query/pause');
+  const isPaused = async () => (await forwarder.list()).subscribers[0]?.state === 'paused';
+  await waitFor('it to be paused', isPaused, 20_000); // else it has some of what is written next, and is given it again
   const open = new pg.Client(source.url);
   await open.connect();
   await open.query('begin; select pg_current_xact_id()');

@@ -1,6 +1,6 @@
 import { BEFORE_EVERYTHING } from '@ballast/contracts';
 import { expect, test } from 'vitest';
-import { beginsAt, linkWatermarks, type Told } from '../src/delivery/run.ts';
+import { type Acknowledged, beginsAt, linkWatermarks } from '../src/delivery/run.ts';
 import { parseSnapshot, SEES_NOTHING } from '../src/delivery/snapshot.ts';
 
 const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
@@ -9,8 +9,12 @@ const row = (value: string, generation = 1) =>
   ({ kind: 'watermark', source: 's', node: 's', generation, value }) as const;
 const nobodyKnows = () => null;
 
-function link(rows: readonly ReturnType<typeof row>[], told: Told, since: (value: string) => string | null) {
-  const { messages, told: then } = linkWatermarks(rows, told, beginning, since);
+function link(
+  rows: readonly ReturnType<typeof row>[],
+  acknowledged: Acknowledged,
+  since: (value: string) => string | null,
+) {
+  const { messages, acknowledged: then } = linkWatermarks(rows, acknowledged, beginning, since);
   const marks = messages.flatMap((it) => (it.kind === 'watermark' ? [it] : []));
   return {
     links: marks.map(({ value, after, since: at }) => [value, after, at]),
@@ -35,16 +39,16 @@ test('a run begins with a watermark of its own, and each that follows names the 
 });
 
 test('what says no more than the last watermark is left out, but for another generation, whose clock may be behind', () => {
-  const told: Told = { run: 'r', value: second(4), generation: 1 };
-  expect(link([row(second(4)), row(second(3)), row(second(5))], told, nobodyKnows).links).toEqual([
+  const acknowledged: Acknowledged = { run: 'r', value: second(4), generation: 1 };
+  expect(link([row(second(4)), row(second(3)), row(second(5))], acknowledged, nobodyKnows).links).toEqual([
     [second(5), second(4), null],
   ]);
-  expect(link([row(second(2), 2)], told, nobodyKnows).links).toEqual([[second(2), second(4), null]]);
+  expect(link([row(second(2), 2)], acknowledged, nobodyKnows).links).toEqual([[second(2), second(4), null]]);
 });
 
 test('after a restart it is not known of which generation the last one was: it is sent again, not passed over', () => {
-  const told: Told = { run: 'r', value: second(4), generation: undefined };
-  expect(link([row(second(4))], told, nobodyKnows).links).toEqual([[second(4), second(4), null]]);
+  const acknowledged: Acknowledged = { run: 'r', value: second(4), generation: undefined };
+  expect(link([row(second(4))], acknowledged, nobodyKnows).links).toEqual([[second(4), second(4), null]]);
 });
 
 test('a run that has everything begins before everything; any other after all that its snapshot sees was decided', () => {

@@ -53,6 +53,41 @@ test('a source that could lose in a failover what is forwarded is refused, unles
   expect(refused.warnings.map(({ name }) => name)).toEqual(['unguarded']);
 }, 60_000);
 
+test('whoever leads no more says nothing of the source, which may have changed since', async () => {
+  const cluster = await started(makeCluster('led'));
+  await cluster.start({ max_prepared_transactions: '2' });
+  await cluster.server().createDatabase('orders');
+  const url = cluster.server().url('orders');
+  const source = await started(startSource('led', { name: 'orders', url, drop: async () => undefined }));
+  const subscriber = await started(startSubscriber('query'));
+  const first = await started(startForwarder({ source, subscribers: [subscriber] }));
+  await first.live();
+  const { databaseUrl } = first;
+  const second = await started(
+    startForwarder({ source, subscribers: [subscriber], instance: 'forwarding-2', databaseUrl }),
+  );
+  const forgetful = await openTransaction(url);
+  await forgetful.query(`prepare transaction 'forgotten'`);
+  const seen = async (forwarder: typeof first) => {
+    const one = (await forwarder.list()).sources[0];
+    return `${one?.state} ${one?.warnings.map(({ name }) => name).join()}`;
+  };
+  await waitFor('it to be said', async () => (await seen(first)) === 'leading watermarks_held', LIMIT_MS);
+
+  await first.kill('SIGSTOP'); // until it has lost the slot
+  await waitFor('the second to say it', async () => (await seen(second)) === 'leading watermarks_held', LIMIT_MS);
+  first.wake();
+  await waitFor('the first to stand by', async () => (await seen(first)) === 'standby ', LIMIT_MS);
+  await forgetful.query(`rollback prepared 'forgotten'`);
+  await forgetful.end();
+  await waitFor('it to be over', async () => (await seen(second)) === 'leading ', LIMIT_MS);
+  const metrics = async (forwarder: typeof first) => (await fetch(`${forwarder.internalUrl}/metrics`)).text();
+  for (const name of ['ballast_forwarding_warning', 'ballast_forwarding_route', 'ballast_slot_retained_bytes']) {
+    expect(await metrics(second)).toContain(`\n${name}{`);
+    expect(await metrics(first)).not.toContain(`\n${name}{`);
+  }
+}, 90_000);
+
 test('a prepared transaction that keeps watermarks back is said while it lasts', async () => {
   const cluster = await started(makeCluster('prepared'));
   await cluster.start({ max_prepared_transactions: '2' });

@@ -39,6 +39,7 @@ export interface Delivery {
   /** Null: the last delivery succeeded. */
   failure(): { readonly since: string; readonly error: string } | null;
   delivered(): number;
+  /** As the subscriber last said; it looks once a second, and when something came early. */
   openGaps(): number;
   /** When anything was last acknowledged; monotonic clock, ms. Minus infinity: never yet. */
   acknowledgedAt(): number;
@@ -97,6 +98,7 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     failing = null;
     backoff = FIRST_BACKOFF_MS;
     most = Math.min(MOST_MESSAGES, most * 2);
+    if (saysGaps(batch, reply)) openGaps = reply.gaps.length;
     options.onReply(reply);
     return reply;
   }
@@ -109,14 +111,13 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     let reply = first;
     const fruitless = new Set<string>();
     for (let round = 0; round < FILL_ROUNDS && still(); round++) {
-      openGaps = reply.gaps.length;
       const begin = reply.gaps[0]?.order_id;
       if (begin === undefined || fruitless.has(begin)) break;
       if (await fill(reply.gaps)) fruitless.clear();
       else fruitless.add(begin);
       reply = await send([]);
     }
-    if (openGaps > 0 && performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
+    if (reply.gaps.length > 0 && performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
       complainedAt = performance.now();
       logger.error({ subscriber, gaps: openGaps, first: reply.gaps[0] }, 'the journal does not fill these gaps');
     }
@@ -150,6 +151,11 @@ export function deliverInTurn(options: DeliverOptions): Delivery {
     openGaps: () => openGaps,
     acknowledgedAt: () => acknowledgedAt,
   };
+}
+
+/** Any other reply has none because nobody looked, though there may be some (contracts: DeliveryReply). */
+function saysGaps(batch: readonly OutgoingMessage[], { held }: DeliveryReply): boolean {
+  return held > 0 || batch.length === 0 || batch.some(({ kind }) => kind === 'watermark');
 }
 
 function firstFitting(messages: readonly OutgoingMessage[], from: number, most: number): readonly OutgoingMessage[] {

@@ -18,17 +18,20 @@ import type { DeliveryReply, Gap, Progress, Replaced } from '@ballast/contracts'
 import type { Logger } from '@ballast/telemetry';
 import { openSignal } from '../signal.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
-import { type FeedStatus, shareDone, stateOf } from './feed-status.ts';
+import { describeFeed, type FeedStatus } from './feed-status.ts';
 import type { FeedProgress, StoredFeed, Wish } from './feeds.sql.ts';
 import type { Journal } from './journal.ts';
 import { watchProgress } from './left-behind.ts';
 import { observeDelays } from './observe-delays.ts';
 import { pauseAfterRound } from './open-transaction.ts';
 import { openRate } from './rate.ts';
-import { beginsAt, openRun } from './run.ts';
+import { type InJournal, type InLog, inJournal, type Reading, wasRead } from './reading.ts';
+import { refillFeed } from './refill-feed.ts';
+import { beginsAt, type Kept, openRun } from './run.ts';
 import type { Sender } from './send-delivery.ts';
-import { parseSnapshot, SEES_NOTHING, type Snapshot, sees } from './snapshot.ts';
-import { isAfter, type LogPosition, type Tail, type TailEntry } from './tail.ts';
+import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
+import { isAfter, type LogPosition, type Place, type Tail } from './tail.ts';
+import { openWishes } from './wishes.ts';
 
 export interface Checkpoint {
   readonly snapshot: Snapshot;
@@ -75,7 +78,7 @@ export interface Feed {
   /** Sends what is missing, out of turn, as far as the journal has it. */
   fill(gaps: readonly Gap[]): Promise<number>;
   /** Everything visible in it was delivered. */
-  kept(): { readonly snapshot: Snapshot; readonly at: number };
+  kept(): Kept;
   /** What the subscriber last said of itself; undefined: nothing yet, or of another generation. */
   heard(): Progress | undefined;
   /** When it last took anything (monotonic clock, ms), and the last watermark that it took. */
@@ -91,22 +94,6 @@ export interface Feed {
   close(): Promise<void>;
 }
 
-type Reading = InLog | InJournal;
-interface InLog {
-  readonly from: 'log';
-  cursor: number;
-  /** It came here then; monotonic clock, ms. */
-  readonly since: number;
-  /** Everything visible in it was delivered from the journal, and is passed over where the tail repeats it. */
-  readonly joinedWith: Snapshot | undefined;
-}
-interface InJournal {
-  readonly from: 'journal';
-  blocks: number;
-  blocksLeft: number;
-  events: number;
-}
-
 const MOST_MESSAGES = 1_000;
 const MOST_BYTES = 2 * 1024 * 1024;
 const IDLE_WAIT_MS = 1_000;
@@ -119,27 +106,30 @@ export function openFeed(options: FeedOptions): Feed {
   const changed = openSignal();
   const rate = openRate();
   const delays = counters.delays.labels({ subscriber: name });
+  const wishes = openWishes(stored);
   /** Kafka serves this subscriber. */
   let standingBy = false;
   let lateMs = 0;
-  let { wanted, dropped } = stored;
-  let rebuildsBegun = stored.rebuildsBegun;
-  let rebuildsFinished = stored.snapshot === SEES_NOTHING.text ? stored.rebuildsBegun - 1 : stored.rebuildsBegun;
   let position: LogPosition = stored.position;
-  let kept: { snapshot: Snapshot; at: number } = {
-    snapshot: parseSnapshot(stored.snapshot),
-    at: stored.coveredAt ?? now(),
-  };
+  let kept: Kept = { snapshot: parseSnapshot(stored.snapshot), at: stored.coveredAt ?? now() };
   let reading: Reading = options.startsInLog
     ? { from: 'log', cursor: tail.begin(), since: performance.now(), joinedWith: undefined }
-    : inJournal();
+    : inJournal(null, tail);
   if (reading.from === 'log') tail.cursors.add(reading);
   let closed = false;
   let lastDelivery = Number.NEGATIVE_INFINITY;
   const onReply = ({ progress }: DeliveryReply) => leftBehind.onReply(progress);
   const delivery = deliverInTurn({ subscriber: name, sender, journal, logger, counters, changed, rate, onReply });
   const leftBehind = watchProgress({ source, generation, replaced, now: () => performance.now() });
-  const run = openRun({ source, generation, replaced, run: stored.run, told: stored.watermark, tail, delivery });
+  const run = openRun({
+    source,
+    generation,
+    replaced,
+    run: stored.run,
+    acknowledged: stored.watermark,
+    tail,
+    delivery,
+  });
 
   function go(to: Reading): void {
     if (reading.from === 'log') tail.cursors.delete(reading);
@@ -150,12 +140,12 @@ export function openFeed(options: FeedOptions): Feed {
     tail.grew.notify();
   }
 
-  const serves = () => !closed && wanted === 'on' && !standingBy;
+  const serves = () => !closed && wishes.wanted() === 'on' && !standingBy;
 
   async function goOn(): Promise<void> {
     while (!closed) {
       try {
-        if (wanted !== 'on') await changed.wait(IDLE_WAIT_MS);
+        if (wishes.wanted() !== 'on') await changed.wait(IDLE_WAIT_MS);
         else if (standingBy) await askHowFar();
         else if (await takeBack()) continue;
         else if (reading.from === 'log') await readLog(reading);
@@ -169,7 +159,7 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   async function askHowFar(): Promise<void> {
-    await delivery.ask(() => standingBy && wanted === 'on' && !closed);
+    await delivery.ask(() => standingBy && wishes.wanted() === 'on' && !closed);
     await changed.wait(ASK_EVERY_MS);
   }
 
@@ -198,64 +188,52 @@ export function openFeed(options: FeedOptions): Feed {
     const still = () => serves() && reading === here;
     const began = performance.now();
     const since = kept.snapshot;
-    if (!(await run.deliver([], kept, still))) return; // it begins before anything comes in it
-    const refill = await journal.refill(since, route === 'kafka');
-    const place = tail.hold(refill.until.xmin);
-    try {
-      Object.assign(here, { blocks: refill.blocks, blocksLeft: refill.blocks, events: 0 });
-      for await (const piece of refill.pieces()) {
-        if (!(await run.deliver(piece.events, kept, still))) return;
-        here.blocksLeft = piece.blocksLeft;
-        here.events += piece.events.length;
-      }
-      if (!(await run.deliver(refill.watermarks, kept, still))) return;
-      run.hasDeliveredUpTo(refill.at);
-      here.blocksLeft = 0;
-      kept = { snapshot: refill.until, at: refill.at };
-      if (since.text === SEES_NOTHING.text) rebuildsFinished = rebuildsBegun;
-      if (place !== undefined && tail.isNear(place, now())) {
-        position = tail.positionBefore(place.cursor);
-        go({ from: 'log', cursor: place.cursor, since: performance.now(), joinedWith: refill.until });
-      }
-    } finally {
-      if (place !== undefined) tail.giveBack(place);
-    }
-    if (reading !== here) return;
+    const ascending = route === 'kafka';
+    const onThrough = (through: Kept, place: Place | undefined) => {
+      kept = through;
+      if (since.text === SEES_NOTHING.text) wishes.rebuilt();
+      if (place === undefined || !tail.isNear(place, now())) return;
+      position = tail.positionBefore(place.cursor);
+      go({ from: 'log', cursor: place.cursor, since: performance.now(), joinedWith: through.snapshot });
+    };
+    const read = await refillFeed({ journal, tail, run, kept: () => kept, ascending, here, still, onThrough });
+    if (read === undefined || reading !== here) return;
     const isHeldUp = kept.snapshot.xmin === since.xmin;
     if (isHeldUp) options.onHeldUp(since.xmin);
-    const pauseMs = pauseAfterRound({ isHeldUp, events: here.events, tookMs: performance.now() - began });
+    const pauseMs = pauseAfterRound({ isHeldUp, events: read.events, tookMs: performance.now() - began });
     if (pauseMs > 0) await changed.wait(pauseMs);
   }
 
   function cutLoose(why: string): void {
     if (reading.from !== 'log') return;
     logger.warn({ subscriber: name, reason: why }, 'feed left the log; it goes on from the journal');
-    go(inJournal());
+    go(inJournal(tail.pending(reading.cursor), tail));
   }
 
   function follow(wish: Wish): void {
-    const before = wanted;
-    ({ wanted, dropped } = wish);
-    if (wish.rebuildsAsked > rebuildsBegun) {
-      rebuildsBegun = wish.rebuildsAsked;
-      startFrom({ snapshot: SEES_NOTHING, at: now() }, 'rebuild');
-    }
-    if (wanted === before) return;
+    const { switched, rebuild } = wishes.follow(wish);
+    if (rebuild) startOver('rebuild');
+    if (!switched) return;
+    const { wanted } = wish;
     logger.info({ subscriber: name, wanted }, 'feed switched');
     if (wanted !== 'on') cutLoose(wanted);
     changed.notify();
   }
 
-  function startFrom(start: typeof kept, why: string): void {
+  function startOver(why: string): void {
+    startFrom({ snapshot: SEES_NOTHING, at: now() }, why);
+  }
+
+  function startFrom(start: Kept, why: string): void {
     keepFrom(start);
     logger.info({ subscriber: name, reason: why }, 'feed starts over from the journal');
-    go(inJournal());
+    go(inJournal(null, tail));
   }
 
   /** To where the subscriber says it is, if it proves nothing of what it is given; not to what was dropped for it. */
   async function takeBack(): Promise<boolean> {
     const here = reading;
-    const has = dropped ? undefined : leftBehind.since(run.told().watermark);
+    const has = wishes.dropped() ? undefined : leftBehind.since(run.acknowledged().watermark);
     if (has === undefined) return false;
     const start = await journal.before(has);
     if (reading === here && serves())
@@ -265,9 +243,10 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   /** The subscriber has, or is not to have, what comes before it: deliveries begin there. */
-  function keepFrom(start: typeof kept): void {
+  function keepFrom(start: Kept): void {
     kept = start;
     run.beginAnew();
+    if (reading.from === 'journal') Object.assign(reading, { lacked: 0, brought: tail.brought() });
   }
 
   function standBy(late: number): void {
@@ -297,7 +276,8 @@ export function openFeed(options: FeedOptions): Feed {
   function keep(checkpoints: readonly Checkpoint[]): void {
     const newest = checkpoints[checkpoints.length - 1];
     // Dropped: going on starts from here. But a rebuild that was begun is delivered whole, whenever it goes on.
-    if (wanted === 'disabled' && newest !== undefined && rebuildsFinished === rebuildsBegun) keepFrom(newest);
+    const { begun, finished } = wishes.rebuilds();
+    if (wishes.wanted() === 'disabled' && newest !== undefined && finished === begun) keepFrom(newest);
     const value = leftBehind.heard()?.value;
     if (standingBy && value !== undefined) {
       const has = checkpoints.findLast((checkpoint) => checkpoint.at > kept.at && beginsAt(checkpoint) <= value);
@@ -309,40 +289,10 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   function status(): FeedStatus {
-    const failure = delivery.failure();
-    const toRebuild = rebuildsFinished < rebuildsBegun;
-    return {
-      subscriber: name,
-      state: stateOf({ wanted, standingBy, failing: failure !== null, reading: reading.from }),
-      route: standingBy ? 'kafka' : route,
-      reading: reading.from,
-      lag_seconds: Math.max(0, Math.round(lagMs())) / 1_000,
-      pending_events: pendingEvents(),
-      events_per_second: rate.perSecond(),
-      delivered_events: delivery.delivered(),
-      open_gaps: delivery.openGaps(),
-      proven: leftBehind.heard()?.value ?? null,
-      failing_since: failure?.since ?? null,
-      last_error: failure?.error ?? null,
-      rebuild: {
-        asked: rebuildsBegun,
-        finished: rebuildsFinished,
-        progress: toRebuild && reading.from === 'journal' ? shareDone(reading) : null,
-      },
-    };
-  }
-
-  function lagMs(): number {
-    if (standingBy) return lateMs;
-    if (reading.from === 'journal') return now() - kept.at;
-    const [first] = tail.take(reading.cursor, 1, 0);
-    return first === undefined ? tail.silentMs() : now() - first.committedAt;
-  }
-
-  function pendingEvents(): number {
-    if (reading.from === 'log') return tail.pending(reading.cursor);
-    const done = reading.blocks - reading.blocksLeft;
-    return done === 0 ? 0 : Math.round((reading.events / done) * reading.blocksLeft);
+    const standingByLateMs = standingBy ? lateMs : undefined;
+    const proven = leftBehind.heard()?.value ?? null;
+    const seen = { subscriber: name, route, wishes, reading, tail, delivery, rate, proven };
+    return describeFeed({ ...seen, standingByLateMs, keptAt: kept.at, now: now() });
   }
 
   const running = goOn();
@@ -350,11 +300,11 @@ export function openFeed(options: FeedOptions): Feed {
     subscriber: name,
     standBy,
     serve,
-    startOver: (why) => startFrom({ snapshot: SEES_NOTHING, at: now() }, why),
+    startOver,
     fill,
     kept: () => kept,
     heard: leftBehind.heard,
-    acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: run.told().watermark }),
+    acknowledged: () => ({ at: delivery.acknowledgedAt(), watermark: run.acknowledged().watermark }),
     progress: () => ({
       subscriber: name,
       reading: reading.from,
@@ -362,9 +312,9 @@ export function openFeed(options: FeedOptions): Feed {
       frontier: reading.from === 'log' ? tail.frontier(reading.cursor) : 0,
       snapshot: kept.snapshot.text,
       coveredAt: kept.at,
-      ...run.told(),
+      ...run.acknowledged(),
       published: sender.published(),
-      rebuildsBegun,
+      rebuildsBegun: wishes.rebuilds().begun,
     }),
     status,
     follow,
@@ -380,12 +330,4 @@ export function openFeed(options: FeedOptions): Feed {
       await running;
     },
   };
-}
-
-function inJournal(): InJournal {
-  return { from: 'journal', blocks: 0, blocksLeft: 0, events: 0 };
-}
-
-function wasRead({ xid }: TailEntry, { joinedWith }: InLog): boolean {
-  return joinedWith !== undefined && xid > 0 && sees(joinedWith, xid);
 }

@@ -11,7 +11,7 @@ import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
 import type { Tail } from './tail.ts';
 
 /** The last watermark that the receiver acknowledged. */
-export interface Told {
+export interface Acknowledged {
   readonly run: string;
   /** Null: the run has yet to begin. */
   readonly value: string | null;
@@ -43,15 +43,22 @@ function markAfter(at: number): string {
  */
 export function linkWatermarks(
   messages: readonly TailMessage[],
-  told: Told,
+  acknowledged: Acknowledged,
   beginning: Beginning,
   since: (value: string) => string | null,
-): { readonly messages: readonly OutgoingMessage[]; readonly told: Told } {
+): { readonly messages: readonly OutgoingMessage[]; readonly acknowledged: Acknowledged } {
   const linked: OutgoingMessage[] = [];
   const replaced = [...beginning.replaced];
-  let last = told;
-  if (told.value === null) {
-    const begins: Watermark = { kind: 'watermark', ...beginning, replaced, run: told.run, after: null, since: null };
+  let last = acknowledged;
+  if (acknowledged.value === null) {
+    const begins: Watermark = {
+      kind: 'watermark',
+      ...beginning,
+      replaced,
+      run: acknowledged.run,
+      after: null,
+      since: null,
+    };
     linked.push(begins);
     last = begins;
   }
@@ -64,7 +71,7 @@ export function linkWatermarks(
       last = { ...message, run };
     }
   }
-  return { messages: linked, told: last };
+  return { messages: linked, acknowledged: last };
 }
 
 export interface RunOptions {
@@ -73,12 +80,13 @@ export interface RunOptions {
   readonly replaced: readonly Replaced[];
   /** As stored: the run, and the last watermark acknowledged in it. */
   readonly run: string;
-  readonly told: string | null;
+  readonly acknowledged: string | null;
   readonly tail: Tail;
   readonly delivery: Delivery;
 }
 
-interface Kept {
+/** Everything visible in the snapshot was delivered; `at`: its source's time just after it was taken, ms. */
+export interface Kept {
   readonly snapshot: Snapshot;
   readonly at: number;
 }
@@ -89,11 +97,11 @@ export interface Run {
   /** What was delivered before a watermark that follows may have been decided up to then; source's clock, ms. */
   hasDeliveredUpTo(at: number): void;
   beginAnew(): void;
-  told(): { readonly run: string; readonly watermark: string | null };
+  acknowledged(): { readonly run: string; readonly watermark: string | null };
 }
 
 export function openRun({ source, generation, replaced, tail, delivery, ...stored }: RunOptions): Run {
-  let told: Told = { run: stored.run, value: stored.told, generation: undefined };
+  let acknowledged: Acknowledged = { run: stored.run, value: stored.acknowledged, generation: undefined };
   let upTo = Number.NEGATIVE_INFINITY;
 
   /** A time before which everything was decided that was delivered before the watermark of this value. */
@@ -105,18 +113,18 @@ export function openRun({ source, generation, replaced, tail, delivery, ...store
   return {
     deliver: async (messages, kept, still) => {
       const beginning = { source, node: source, generation, value: beginsAt(kept), replaced };
-      const linked = linkWatermarks(messages, told, beginning, decidedBefore);
+      const linked = linkWatermarks(messages, acknowledged, beginning, decidedBefore);
       if (linked.messages.length === 0) return still();
       if (!(await delivery.deliver(linked.messages, still))) return false;
-      told = linked.told;
+      ({ acknowledged } = linked);
       return true;
     },
     hasDeliveredUpTo: (at) => {
       upTo = at;
     },
     beginAnew: () => {
-      told = { run: randomUUID(), value: null, generation };
+      acknowledged = { run: randomUUID(), value: null, generation };
     },
-    told: () => ({ run: told.run, watermark: told.value }),
+    acknowledged: () => ({ run: acknowledged.run, watermark: acknowledged.value }),
   };
 }

@@ -55,6 +55,8 @@ export interface Tail {
   take(cursor: number, most: number, mostBytes: number): readonly TailEntry[];
   /** Entries from the cursor to the end. */
   pending(cursor: number): number;
+  /** Events that the log has brought so far, passed over or not. */
+  brought(): number;
   /** How long the first of them has waited for a feed that reads here since `since` (monotonic clock), ms; 0 without one. */
   waitingMs(cursor: number, since: number): number;
   /**
@@ -118,6 +120,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
   let head = 0;
   let first = 0;
   let pushed = 0;
+  let brought = 0;
   let bytes = 0;
   let through = start;
   let heardAt = performance.now();
@@ -164,6 +167,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
     push: (entry) => {
       entries.push(entry);
       bytes += entry.bytes;
+      if (entry.xid > 0) brought++;
       for (const place of places) if (place.open) moveAlong(place, entry);
       if (isOver() || ++pushed % KEEP_ENTRIES === 0) makeRoom();
     },
@@ -173,6 +177,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       while (count() > 0) letFirstGo();
       letGo = position;
       if (xid > letGoXid) letGoXid = xid;
+      brought++;
       return true;
     },
     progress: (lsn) => {
@@ -190,6 +195,7 @@ export function openTail({ maxBytes, maxEntries, start, barrierXid }: TailOption
       return taken;
     },
     pending: (cursor) => first + count() - cursor,
+    brought: () => brought,
     waitingMs: (cursor, since) => {
       const entry = at(cursor);
       return entry === undefined ? 0 : performance.now() - Math.max(entry.receivedAt, since);

@@ -4,6 +4,7 @@ import { Problem } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
+import type { FeedStatus } from '../delivery/feed-status.ts';
 import { askForRebuild, storeWanted, type Wanted } from '../delivery/feeds.sql.ts';
 import type { Forwarding } from '../forward-source.ts';
 import { warningNames } from '../warnings.ts';
@@ -21,7 +22,7 @@ const feedSchema = z.object({
   route: z.enum(['direct', 'kafka']),
   reading: z.enum(['log', 'journal']),
   lag_seconds: z.number(),
-  pending_events: z.int(),
+  pending_events: z.int().nullable(),
   events_per_second: z.number(),
   seconds_to_clear: z.number().nullable(),
   delivered_events: z.int(),
@@ -121,11 +122,12 @@ function feedsOf(forwarding: Forwarding): z.infer<typeof feedSchema>[] {
   return forwarding.feeds().map((feed) => ({
     source,
     ...feed,
-    seconds_to_clear:
-      feed.pending_events === 0
-        ? 0
-        : feed.events_per_second === 0
-          ? null
-          : feed.pending_events / feed.events_per_second,
+    seconds_to_clear: secondsToClear(feed),
   }));
+}
+
+/** Null: nobody knows how much there is, or nothing of it has been taken lately. */
+function secondsToClear({ pending_events: pending, events_per_second: rate }: FeedStatus): number | null {
+  if (pending === 0) return 0;
+  return pending === null || rate === 0 ? null : pending / rate;
 }

@@ -23,7 +23,9 @@ export interface FeedSeen {
   readonly route: string;
   readonly reading: string;
   readonly lag_seconds: number;
-  readonly pending_events: number;
+  readonly pending_events: number | null;
+  readonly seconds_to_clear: number | null;
+  readonly open_gaps: number;
   readonly delivered_events: number;
   readonly rebuild: { readonly asked: number; readonly finished: number };
 }
