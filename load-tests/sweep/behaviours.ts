@@ -67,6 +67,15 @@ export const sweptBanks: readonly SweptBank[] = [
     rules: [charge('late', { delay_ms: 7_500 }), inquiry('not_found')],
     needsListener: true,
   },
+  // Its approval comes at once, to whoever asked; whoever inquires hears of nothing.
+  { name: 'inquiry_knows_nothing', rules: [inquiry('not_found')], needsListener: true },
+  // Its approval may come while it is being taken back, by a desk that never hears of it.
+  {
+    name: 'reversal_knows_nothing',
+    rules: [charge('late', { delay_ms: 1_200 }), reversal('not_found')],
+    expectsPerson: true,
+    needsListener: true,
+  },
   // What a bank takes late it takes within its horizon, with some seconds to spare for a busy machine.
   { name: 'accepts_late', rules: [charge('accepts_late', { delay_ms: 2_000 })], horizonMs: 6_000 },
   {

@@ -91,6 +91,22 @@ export const plants: readonly Plant[] = [
     scenarios: ['a stale epoch comes back'],
   },
   {
+    name: 'a stale approval is dropped',
+    patches: [
+      {
+        file: `${payments}/late-answer.ts`,
+        from: "return take(core, 'stale', operation, asked, outcome);",
+        to: 'return Promise.resolve();',
+      },
+    ],
+    scenarios: ['frozen: before commit 2'],
+  },
+  {
+    name: 'an approval that surfaces during its reversal is forgotten',
+    patches: [{ file: `${payments}/learn-outside.ts`, from: 'surfaced && keepsApproval(row.state)', to: 'false' }],
+    scenarios: ['nothing dies'],
+  },
+  {
     name: 'amount in the answer ignored',
     patches: [
       {
