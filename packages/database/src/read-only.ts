@@ -2,7 +2,7 @@
 // nothing. A connection that was opened to it then would be healthy for ever, and useless. (One that is open already is no
 // trouble: a server cannot become a standby without a restart.)
 
-export class ReadOnlyServer extends Error {
+class ReadOnlyServer extends Error {
   /** What PostgreSQL would say to the first statement: read_only_sql_transaction. */
   readonly code = '25006';
 
