@@ -64,3 +64,30 @@ test('a clock that went back: nothing is vouched for, and no snapshot is dated, 
   await source.query(`update journal_watermark set written_at = clock_timestamp()`);
   expect(await beat()).toMatchObject({ held: null, watermark: { value: expect.any(String) } });
 });
+
+test('a role that does not see what others have open vouches for nothing', async () => {
+  const { source, state, written } = await openScene('hidden');
+  const role = `blind_${process.pid}`;
+  await source.query(`create role ${role} login password 'blind'`);
+  await source.query(`grant all on all tables in schema public to ${role}`);
+  const paying = new pg.Client({ connectionString: source.url });
+  await paying.connect();
+  await paying.query('begin; select now()'); // decided already, and not committed
+  const url = new URL(source.url);
+  Object.assign(url, { username: role, password: 'blind' });
+  const client = new pg.Client({ connectionString: url.href, options: '-c TimeZone=UTC -c DateStyle=ISO' });
+  await client.connect();
+  const publication = 'ballast_journal';
+  const beat = openHeartbeat({ client, node: 'collection', slot: source.slot, publication, state });
+  const blind = await beat();
+  await source.query(`grant pg_read_all_stats to ${role}`);
+  const sees = await beat();
+  const { rows } = await paying.query<{ began: string }>('select now()::text as began');
+  await Promise.all([paying.end(), client.end()]);
+  await source.query(`drop owned by ${role}`);
+  await source.query(`drop role ${role}`);
+  expect([blind.watermark, blind.held]).toEqual([null, expect.stringContaining('pg_read_all_stats')]);
+  expect(sees).toMatchObject({ held: null, watermark: { value: expect.any(String) } });
+  expect(Date.parse(sees.watermark?.value ?? '')).toBeLessThanOrEqual(Date.parse(rows[0]?.began ?? ''));
+  expect(await written()).toBe(1);
+});

@@ -49,6 +49,7 @@ const KEEP_WATERMARKS = 3_600;
 const PRUNE_EVERY_BEATS = 60;
 
 const PREPARED = 'a prepared transaction keeps watermarks back';
+const HIDDEN = 'this role lacks pg_read_all_stats and does not see what transactions others have open: watermarks wait';
 const CLOCK_BEHIND = 'the clock of the source is behind what it was: watermarks wait until it is there again';
 
 /** One beat at a time; rejects when the source is away. */
@@ -58,8 +59,9 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
   return async () => {
     // First: what is written to another history than the one that was judged would hide that it is another.
     const history = await readHistory(client);
-    const value = await readWatermarkValue(client);
-    const mark = value === undefined ? null : await insertWatermark(client, { node, value, publication, state });
+    const { value, prepared, hidden } = await readWatermarkValue(client);
+    const unknown = hidden ? HIDDEN : prepared ? PREPARED : null;
+    const mark = unknown === null ? await insertWatermark(client, { node, value, publication, state }) : null;
     if (beats++ % PRUNE_EVERY_BEATS === 0) await pruneWatermarks(client, KEEP_WATERMARKS);
     const sent = Date.now();
     const { text, at, clock } = await readSnapshot(client);
@@ -71,8 +73,8 @@ export function openHeartbeat({ client, node, slot, publication, state }: Heartb
       history,
       slot: await readSlot(client, slot),
       publication: await readPublication(client, publication),
-      watermark: value === undefined || mark === null ? null : { mark, value },
-      held: value === undefined ? PREPARED : mark === null ? CLOCK_BEHIND : null,
+      watermark: mark === null ? null : { mark, value },
+      held: unknown ?? (mark === null ? CLOCK_BEHIND : null),
       unguarded: await findUnguarded(client, slot),
       clockOffset,
     };

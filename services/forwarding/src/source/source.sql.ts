@@ -115,19 +115,25 @@ export async function takeXid(client: pg.ClientBase): Promise<number> {
 /**
  * The watermark's value, in two statements that must stay in this order and come before the insert: the clock first, then
  * the start of the oldest transaction that still runs. What was decided before the lesser of them has been committed, so
- * it stands before the row inserted afterwards. Undefined while a prepared transaction exists: its start is not known.
+ * it stands before the row inserted afterwards. Not while there is a prepared transaction, whose start is not known, or a
+ * session of which this role sees nothing: without `pg_read_all_stats` that is everybody else's, and looks like nobody.
  * All client sessions count, not only those of the runtime roles: more is only later, never wrong.
  */
-export async function readWatermarkValue(client: pg.ClientBase): Promise<string | undefined> {
+export async function readWatermarkValue(
+  client: pg.ClientBase,
+): Promise<{ readonly value: string; readonly prepared: boolean; readonly hidden: boolean }> {
   const { rows: clock } = await client.query<{ now: string }>('select clock_timestamp()::text as now');
-  const { rows } = await client.query<{ value: string; prepared: boolean }>(
+  const { rows } = await client.query<{ value: string; prepared: boolean; hidden: boolean }>(
     `select least($1::timestamptz, min(xact_start))::text as value,
-       exists (select from pg_prepared_xacts where database = current_database()) as prepared
+       exists (select from pg_prepared_xacts where database = current_database()) as prepared,
+       coalesce(bool_or(backend_type is null), false) as hidden
      from pg_stat_activity
-     where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`,
+     where datname = current_database() and coalesce(backend_type, 'client backend') = 'client backend'
+       and pid <> pg_backend_pid()`,
     [clock[0]?.now],
   );
-  return rows[0]?.prepared === false ? rows[0].value : undefined;
+  if (rows[0] === undefined) throw new Error('BUG: an aggregate without its row');
+  return rows[0];
 }
 
 /**
