@@ -93,7 +93,7 @@ export function serviceConfigs(inputs: ConfigInputs): Readonly<Record<ServiceNam
           route: kafka === undefined ? 'direct' : 'kafka',
         },
       ],
-      ...(kafka === undefined ? {} : { kafka }),
+      ...(kafka === undefined ? {} : { kafka: { ...kafka, replicas: 1 } }),
       admin_token,
       log_level,
     },

@@ -32,6 +32,7 @@ export {
   progressSchema,
   type Replaced,
   SNAPSHOT,
+  topicReadingSchema,
   type Watermark,
   watermarkSchema,
 } from './order-event.ts';

@@ -190,4 +190,7 @@ export const deliveryReplySchema = z
   .meta({ id: 'DeliveryReply' });
 
 export type DeliveryReply = z.infer<typeof deliveryReplySchema>;
+
+/** What forwarding says to a subscriber that reads the topic, which asks: false: it rests, and everything stays there. */
+export const topicReadingSchema = z.object({ reads: z.boolean() });
 export type Gap = DeliveryReply['gaps'][number];

@@ -94,7 +94,7 @@ describeKafka('a broker that fails', () => {
     await admin.connect();
     await admin.deleteTopics({ topics: [ordersTopic.name] });
     await admin.disconnect();
-    await ensureTopics(connection, quiet);
+    await ensureTopics(connection, 1, quiet);
     const journal = [...events(50, 500), ...events(50, 550).slice(500)];
     const failure = await publisher.publish(journal.slice(500)).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(PublishFailed);

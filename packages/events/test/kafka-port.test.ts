@@ -34,7 +34,7 @@ describeKafka('the Kafka port', () => {
   afterAll(() => kafka.remove());
 
   test('topics can be declared again, and the client passes its self-test', async () => {
-    await ensureTopics(kafka.connection(), quiet);
+    await ensureTopics(kafka.connection(), 1, quiet);
     await proveClient(kafka.connection(), quiet);
   });
 

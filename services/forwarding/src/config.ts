@@ -41,7 +41,12 @@ const schema = z.strictObject({
     )
     .min(1),
   /** Without it the direct route serves everybody. */
-  kafka: kafkaConnectionSchema.optional(),
+  kafka: kafkaConnectionSchema
+    .extend({
+      /** Copies of every record, each on a broker of its own. */
+      replicas: z.int().min(1).max(9).default(3),
+    })
+    .optional(),
   admin_token: z.string().min(1),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

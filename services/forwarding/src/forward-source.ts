@@ -4,13 +4,13 @@
 //   lead (lead.ts) → on any error, after a moment: again
 import type { Gap } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
-import type { KafkaConnection } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
 import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
 import type { FeedStatus } from './delivery/feed-status.ts';
 import type { Route } from './delivery/route.ts';
 import type { Subscriber } from './delivery/send-delivery.ts';
+import type { KafkaSettings } from './delivery/send-to-kafka.ts';
 import { type Leading, lead } from './lead.ts';
 import { Misconfigured } from './misconfigured.ts';
 import { openSignal } from './signal.ts';
@@ -30,7 +30,7 @@ export interface ForwardOptions {
   readonly source: Source;
   readonly instance: string;
   readonly subscribers: readonly Subscriber[];
-  readonly kafka: KafkaConnection | undefined;
+  readonly kafka: KafkaSettings | undefined;
   /** Forwarding's own database. */
   readonly knex: Knex;
   readonly logger: Logger;

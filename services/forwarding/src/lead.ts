@@ -46,7 +46,7 @@ const TAIL_ENTRIES = 20_000;
 
 /** Resolves when `closing` does; rejects with whatever else ends it. */
 export async function lead(options: LeadOptions): Promise<void> {
-  const { source, instance, subscribers, kafka, logger, counters } = options;
+  const { source, instance, subscribers, kafka, logger, counters, warnings } = options;
   const names = [...subscribers.map(({ name }) => name), ...(kafka === undefined ? [] : [KAFKA])];
   const applicationName = `${instance} ${source.name}`;
   await using opened = new AsyncDisposableStack();
@@ -75,7 +75,8 @@ export async function lead(options: LeadOptions): Promise<void> {
   const journal = openJournal({ source: source.name, connectionString: url, applicationName, ...start });
   const clock = { offset: 0 };
   const now = () => Date.now() + clock.offset;
-  const feeds = openFeeds({ ...start, source: source.name, subscribers, kafka, tail, journal, logger, counters, now });
+  const parts = { tail, journal, logger, counters, warnings, now };
+  const feeds = openFeeds({ ...start, ...parts, source: source.name, subscribers, kafka });
   const attended = attend({ ...options, client, system, publication, start, reader, intake, tail, feeds, clock });
   opened.defer(async () => {
     await Promise.all([journal.close(), ...feeds.all.map((feed) => feed.close())]);

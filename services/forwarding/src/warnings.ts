@@ -2,7 +2,7 @@
 // long as it lasts.
 import type { Logger } from '@ballast/telemetry';
 
-export const warningNames = ['unguarded', 'watermarks_held', 'reader_retired'] as const;
+export const warningNames = ['unguarded', 'watermarks_held', 'reader_retired', 'topic_differs'] as const;
 export type WarningName = (typeof warningNames)[number];
 
 export interface Warnings {

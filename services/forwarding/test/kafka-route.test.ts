@@ -34,7 +34,8 @@ describe.skipIf(missing !== undefined && !required)(`the route machine (${missin
   const route = async (forwarder: RunningForwarder) => (await forwarder.list()).sources[0]?.route;
 
   test('a sender that is closed while it is being opened leaves no publisher behind', async () => {
-    const sender = openKafkaSender({ connection: kafka.connection(), logger, acknowledged: null, onLost: () => {} });
+    const connection = { ...kafka.connection(), replicas: 1 };
+    const sender = openKafkaSender({ connection, logger, acknowledged: null, onLost: () => {}, onTopics: () => {} });
     const sending = sender.send([]);
     await sender.close();
     await expect(sending).rejects.toThrow('closed while it was being opened');

@@ -23,10 +23,11 @@ async function startSilentBroker(): Promise<{ readonly address: string; readonly
 test('a broker that hangs keeps nobody: a sender that is closed while it opens waits for no answer', async () => {
   const broker = await startSilentBroker();
   const sender = openKafkaSender({
-    connection: { brokers: [broker.address] },
+    connection: { brokers: [broker.address], replicas: 1 },
     logger: createLogger({ service: 'test', level: 'silent' }),
     acknowledged: null,
     onLost: () => undefined,
+    onTopics: () => undefined,
   });
   const failed = sender.send([]).then(
     () => 'sent',

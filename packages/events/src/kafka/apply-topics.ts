@@ -6,61 +6,99 @@ import { access, type DeclaredTopic, topics } from './topics.ts';
 
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ConfigResourceTypes, ResourcePatternTypes } = kafkajs;
 
-const MAX_REPLICAS = 3;
 const SETTLE_LIMIT_MS = 10_000;
 const POLL_MS = 50;
 
-/** Creates what is missing. Rejects when a topic exists with another number of partitions. */
-export async function ensureTopics(connection: KafkaConnection, logger: KafkaLogger): Promise<void> {
-  await asAdmin(connection, logger, async (admin) => {
-    const replicas = Math.min(MAX_REPLICAS, (await admin.describeCluster()).brokers.length);
+/**
+ * Creates what is missing, with so many copies of every record: not with fewer because a broker is away at the moment, as nobody
+ * would add them later. Resolves to how what was there differs from what is declared, null: not at all; a person decides,
+ * the data stay meanwhile. Rejects when there are too few brokers, and when a topic has another number of partitions.
+ */
+export async function ensureTopics(
+  connection: KafkaConnection,
+  replicas: number,
+  logger: KafkaLogger,
+): Promise<string | null> {
+  return asAdmin(connection, logger, async (admin) => {
     const known = new Set(await admin.listTopics());
     const missing = topics.filter(({ name }) => !known.has(name));
     if (missing.length > 0) {
-      const made = missing.map(({ name, partitions, retentionMs }) => ({
-        topic: name,
-        numPartitions: partitions,
-        replicationFactor: replicas,
-        configEntries: [
-          { name: 'retention.ms', value: String(retentionMs) },
-          { name: 'min.insync.replicas', value: String(Math.max(1, replicas - 1)) },
-        ],
-      }));
-      await admin.createTopics({ topics: made, waitForLeaders: false });
+      await createTopics(admin, missing, replicas);
       logger.info({ topics: missing.map(({ name }) => name), replicas }, 'Kafka topics created');
     }
-    await untilLed(admin);
-    const kept = topics.filter(({ name }) => known.has(name));
-    if (kept.length === 0) return;
-    await compareRetention(admin, kept, logger).catch((error: Error) =>
+    const found = await untilLed(admin);
+    comparePartitions(found);
+    const settings = await readSettings(admin).catch((error: Error) => {
       // Whoever may write need not be allowed to read settings; publishing does not hang on it.
-      logger.warn({ error: error.message }, 'the retention of the Kafka topics could not be compared'),
-    );
+      logger.warn({ error: error.message }, 'the settings of the Kafka topics could not be compared');
+      return undefined;
+    });
+    const differences = topics.flatMap((topic) => differencesOf(topic, found, settings, replicas));
+    return differences.length === 0 ? null : differences.join('; ');
   });
 }
 
-/** Somebody set it otherwise on purpose, or this file changed: a person decides, the data stay meanwhile. */
-async function compareRetention(admin: kafkajs.Admin, kept: readonly DeclaredTopic[], logger: KafkaLogger) {
-  const { resources } = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: kept.map(({ name }) => ({ type: ConfigResourceTypes.TOPIC, name, configNames: ['retention.ms'] })),
-  });
-  for (const { name, retentionMs } of kept) {
-    const found = resources.find(({ resourceName }) => resourceName === name)?.configEntries[0]?.configValue;
-    if (found !== String(retentionMs))
-      logger.warn({ topic: name, found_ms: found, declared_ms: retentionMs }, 'Kafka topic has another retention');
+async function createTopics(admin: kafkajs.Admin, missing: readonly DeclaredTopic[], replicas: number): Promise<void> {
+  const made = missing.map(({ name, partitions, retentionMs }) => ({
+    topic: name,
+    numPartitions: partitions,
+    replicationFactor: replicas,
+    configEntries: Object.entries(settingsOf(retentionMs, replicas)).map(([name, value]) => ({ name, value })),
+  }));
+  try {
+    await admin.createTopics({ topics: made, waitForLeaders: false });
+  } catch (cause) {
+    const reasons = cause instanceof kafkajs.KafkaJSAggregateError ? cause.errors : [cause];
+    throw new Error(`Kafka topics of ${replicas} replicas cannot be made: ${reasons.join(', ')}`, { cause });
   }
 }
 
-/** A topic just made has no leaders for a moment; one with another number of partitions would reorder orders. */
-async function untilLed(admin: kafkajs.Admin): Promise<void> {
+function settingsOf(retentionMs: number, replicas: number): Readonly<Record<string, string>> {
+  return { 'retention.ms': String(retentionMs), 'min.insync.replicas': String(Math.max(1, replicas - 1)) };
+}
+
+async function readSettings(admin: kafkajs.Admin): Promise<ReadonlyMap<string, string>> {
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: topics.map(({ name, retentionMs }) => ({
+      type: ConfigResourceTypes.TOPIC,
+      name,
+      configNames: Object.keys(settingsOf(retentionMs, 1)),
+    })),
+  });
+  return new Map(
+    resources.flatMap(({ resourceName, configEntries }) =>
+      configEntries.map(({ configName, configValue }) => [`${resourceName} ${configName}`, configValue] as const),
+    ),
+  );
+}
+
+function differencesOf(
+  { name, retentionMs }: DeclaredTopic,
+  found: readonly kafkajs.ITopicMetadata[],
+  settings: ReadonlyMap<string, string> | undefined,
+  replicas: number,
+): string[] {
+  const partitions = found.find((topic) => topic.name === name)?.partitions ?? [];
+  const copies = Math.min(...partitions.map((partition) => partition.replicas.length));
+  const differences = copies < replicas ? [`${name} has ${copies} replicas, wanted are ${replicas}`] : [];
+  if (settings === undefined) return differences;
+  for (const [setting, wanted] of Object.entries(settingsOf(retentionMs, replicas))) {
+    const is = settings.get(`${name} ${setting}`);
+    if (is !== wanted) differences.push(`${setting} of ${name} is ${is}, declared is ${wanted}`);
+  }
+  return differences;
+}
+
+/** A topic just made has no leaders for a moment. */
+async function untilLed(admin: kafkajs.Admin): Promise<readonly kafkajs.ITopicMetadata[]> {
   const until = performance.now() + SETTLE_LIMIT_MS;
   for (;;) {
     // Rejects while a leader is missing.
     const found = await admin
       .fetchTopicMetadata({ topics: topics.map(({ name }) => name) })
       .catch((error: Error) => error);
-    if (!(found instanceof Error)) return comparePartitions(found.topics);
+    if (!(found instanceof Error)) return found.topics;
     if (performance.now() > until) throw found;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

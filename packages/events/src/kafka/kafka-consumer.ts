@@ -2,6 +2,7 @@
 // effect of everything before it is committed, so a crash repeats records and loses none; repeats are dropped by
 // (generation, version). Two things are done here that kafkajs leaves open: a delivery that fails is tried again after a
 // pause (a handler that throws would be called without end), and a crash that kafkajs does not heal is told to the owner.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { DeliveryReply } from '@ballast/contracts';
 import type kafkajs from 'kafkajs';
 import type { Consumer } from '../consumer/consumer.ts';
@@ -20,6 +21,8 @@ export interface KafkaConsumerOptions {
   readonly deliver: Consumer['deliver'];
   /** Asks the journal's owner for what is missing. */
   readonly askForGaps: (gaps: DeliveryReply['gaps']) => Promise<void>;
+  /** Asked before the first record and every second: false: it rests, and everything stays in the topic. Rejects: as it was. */
+  readonly mayRead?: () => Promise<boolean>;
 }
 
 export interface KafkaConsumer {
@@ -44,10 +47,11 @@ const HEARTBEAT_MS = 1_000;
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 const JOIN_LIMIT_MS = 30_000;
+const ASK_EVERY_MS = 1_000;
 
 /** Resolves when the group is joined; rejects when it cannot be (not authorized, no broker). */
 export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<KafkaConsumer> {
-  const { connection, logger, group, topic = ordersTopic, askForGaps } = options;
+  const { connection, logger, group, topic = ordersTopic, askForGaps, mayRead } = options;
   const deliver = deliverTogether(options.deliver, MOST_TOGETHER);
   const consumer = connectKafka(connection, group, logger).consumer({
     groupId: group,
@@ -63,10 +67,36 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
   const pauses = new Map<number, number>();
   const resumes = new Set<NodeJS.Timeout>();
   let strangers = 0;
+  let resting = false;
+  /** Wake the partitions that had something while it rests. */
+  const rested: (() => void)[] = [];
+  let closed = false;
+
+  async function ask(may: () => Promise<boolean>): Promise<void> {
+    const reads = await may().catch(() => !resting); // whoever is asked may be away
+    if (reads === resting)
+      logger.warn(
+        { group, topic: topic.name },
+        reads ? 'the topic is read again' : 'the topic is not to be read for now',
+      );
+    resting = !reads;
+    if (reads) for (const wake of rested.splice(0)) wake();
+  }
+
+  async function keepAsking(may: () => Promise<boolean>): Promise<void> {
+    while (!closed) {
+      await delay(ASK_EVERY_MS, undefined, { ref: false });
+      await ask(may);
+    }
+  }
 
   async function consumeBatch(payload: kafkajs.EachBatchPayload): Promise<void> {
     const { batch, resolveOffset, heartbeat, isRunning, isStale, pause } = payload;
     for (let from = 0; from < batch.messages.length && isRunning() && !isStale(); from += CHUNK) {
+      if (resting) {
+        rested.push(pause());
+        return;
+      }
       const chunk = batch.messages.slice(from, from + CHUNK);
       try {
         await take(chunk, batch.partition);
@@ -127,12 +157,17 @@ export async function openKafkaConsumer(options: KafkaConsumerOptions): Promise<
   });
   const joined = new Promise<void>((resolve) => consumer.on(GROUP_JOIN, () => resolve()));
   const close = async (): Promise<void> => {
+    closed = true;
     for (const timer of resumes) clearTimeout(timer);
     await consumer.disconnect();
     end(undefined);
   };
 
   try {
+    if (mayRead !== undefined) {
+      await ask(mayRead);
+      void keepAsking(mayRead);
+    }
     await consumer.connect();
     await consumer.subscribe({ topic: topic.name, fromBeginning: true });
     // Resolves also when we are not authorized; whether it consumes is told by the events.

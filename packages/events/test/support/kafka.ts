@@ -41,7 +41,7 @@ export async function testKafka(
   };
   started(kafka.ports);
   try {
-    await ensureTopics(kafka.connection(), quiet);
+    await ensureTopics(kafka.connection(), kafka.ports.length, quiet);
   } catch (error) {
     await remove(); // nobody else knows of it yet
     throw error;

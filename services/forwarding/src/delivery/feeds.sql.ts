@@ -240,6 +240,16 @@ export async function storeWanted(knex: Knex, subscriber: string, wanted: Wanted
   return rows.length > 0;
 }
 
+/** To be delivered to, by every source; also before anybody has led one. */
+export async function isWanted(knex: Knex, subscriber: string): Promise<boolean> {
+  const { rows } = await raw<{ rows: { wanted: boolean }[] }>(
+    knex,
+    `select not exists (select from subscriber_feed where subscriber = ? and wanted <> 'on') as wanted`,
+    [subscriber],
+  );
+  return rows[0]?.wanted ?? true;
+}
+
 export async function askForRebuild(knex: Knex, subscriber: string): Promise<boolean> {
   const { rows } = await raw<{ rows: unknown[] }>(
     knex,

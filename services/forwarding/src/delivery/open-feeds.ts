@@ -1,7 +1,7 @@
 // The feeds of one source: one for each subscriber, and one for Kafka where there is one.
 import type { Replaced } from '@ballast/contracts';
-import type { KafkaConnection } from '@ballast/events/kafka';
 import type { Logger } from '@ballast/telemetry';
+import type { Warnings } from '../warnings.ts';
 import type { DeliveryCounters } from './deliver-in-turn.ts';
 import { type Feed, openFeed } from './feed.ts';
 import type { StoredFeed } from './feeds.sql.ts';
@@ -9,7 +9,7 @@ import type { Journal } from './journal.ts';
 import { keepRoute, type RouteKeeper } from './keep-route.ts';
 import { complainOfOpenTransaction } from './open-transaction.ts';
 import { openSender, type Subscriber } from './send-delivery.ts';
-import { openKafkaSender } from './send-to-kafka.ts';
+import { type KafkaSettings, openKafkaSender } from './send-to-kafka.ts';
 import type { Tail } from './tail.ts';
 
 /** Kafka's feed among the subscribers; none of them may be called so. */
@@ -21,11 +21,12 @@ export interface FeedsOptions {
   readonly replaced: readonly Replaced[];
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
   readonly subscribers: readonly Subscriber[];
-  readonly kafka: KafkaConnection | undefined;
+  readonly kafka: KafkaSettings | undefined;
   readonly tail: Tail;
   readonly journal: Journal;
   readonly logger: Logger;
   readonly counters: DeliveryCounters;
+  readonly warnings: Pick<Warnings, 'set'>;
   now(): number;
 }
 
@@ -40,7 +41,7 @@ const DIRECT_INTERVAL_MS = 20;
 const KAFKA_INTERVAL_MS = 1;
 
 export function openFeeds(options: FeedsOptions): Feeds {
-  const { stored, subscribers, kafka, journal, logger } = options;
+  const { stored, subscribers, kafka, journal, logger, warnings } = options;
   const onHeldUp = complainOfOpenTransaction(journal, logger);
   const all = stored.map(({ feed, startsInLog }): Feed => {
     const common = { ...options, name: feed.subscriber, stored: feed, startsInLog, onHeldUp };
@@ -49,11 +50,11 @@ export function openFeeds(options: FeedsOptions): Feeds {
       return openFeed({ ...common, route: 'direct', sender: openSender(subscriber), intervalMs: DIRECT_INTERVAL_MS });
     if (kafka === undefined) throw new Error('BUG: a feed without its subscriber');
     const onLost = (why: string) => opened.startOver(`the topic has lost records: ${why}`);
-    const { published: acknowledged } = feed;
+    const onTopics = (difference: string | null) => warnings.set('topic_differs', difference);
     const opened = openFeed({
       ...common,
       route: 'kafka',
-      sender: openKafkaSender({ connection: kafka, logger, acknowledged, onLost }),
+      sender: openKafkaSender({ connection: kafka, logger, acknowledged: feed.published, onLost, onTopics }),
       intervalMs: KAFKA_INTERVAL_MS,
     });
     return opened;

@@ -20,19 +20,24 @@ import {
 import type { Logger } from '@ballast/telemetry';
 import { DeliveryFailed, type Sender } from './send-delivery.ts';
 
+export type KafkaSettings = KafkaConnection & { readonly replicas: number };
+
 export interface KafkaSenderOptions {
-  readonly connection: KafkaConnection;
+  readonly connection: KafkaSettings;
   readonly logger: Logger;
   /** As stored; null: nothing was published yet. */
   readonly acknowledged: TopicPlace | null;
   /** The topic lacks what was written to it: everything in the journal belongs into it again. */
   onLost(why: string): void;
+  /** How the topics differ from what is declared, each time they are looked at; null: not at all. */
+  onTopics(difference: string | null): void;
 }
 
 /** Sooner than the publisher's own default: by then the direct route serves, and a new publisher knows the new leaders. */
 const GIVE_UP_AFTER_MS = 5_000;
 
-export function openKafkaSender({ connection, logger, acknowledged, onLost }: KafkaSenderOptions): Sender {
+export function openKafkaSender(options: KafkaSenderOptions): Sender {
+  const { connection, logger, acknowledged, onLost, onTopics } = options;
   let proven = false;
   let publisher: Publisher | undefined;
   let place = acknowledged;
@@ -41,7 +46,8 @@ export function openKafkaSender({ connection, logger, acknowledged, onLost }: Ka
   let leave: (why: Error) => void = () => undefined;
 
   async function open(): Promise<Publisher> {
-    await ensureTopics(connection, logger);
+    const difference = await ensureTopics(connection, connection.replicas, logger);
+    if (!closed) onTopics(difference); // later it is the next lead's to say
     if (!proven) await proveClient(connection, logger);
     proven = true;
     const now = await readTopicPlace(connection, ordersTopic, logger);

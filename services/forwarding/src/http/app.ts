@@ -6,6 +6,7 @@ import type { Subscriber } from '../delivery/send-delivery.ts';
 import type { Forwarding } from '../forward-source.ts';
 import { registerGapRoute } from './gap-route.ts';
 import { registerSubscriberRoutes } from './subscriber-routes.ts';
+import { registerTopicRoute } from './topic-route.ts';
 
 export interface InternalFace {
   readonly knex: Knex;
@@ -30,7 +31,8 @@ export async function buildInternalFace({
     await knex.raw('select 1');
   };
   registerOperational(app, { registry: metrics.registry, ready });
-  registerSubscriberRoutes(app, { knex, adminToken, sources });
+  registerSubscriberRoutes(app, { knex, adminToken, sources, subscribers });
   registerGapRoute(app, { sources, subscribers });
+  registerTopicRoute(app, { knex, subscribers });
   return app;
 }

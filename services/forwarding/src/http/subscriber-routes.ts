@@ -6,6 +6,7 @@ import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import type { FeedStatus } from '../delivery/feed-status.ts';
 import { askForRebuild, storeWanted, type Wanted } from '../delivery/feeds.sql.ts';
+import type { Subscriber } from '../delivery/send-delivery.ts';
 import type { Forwarding } from '../forward-source.ts';
 import { warningNames } from '../warnings.ts';
 
@@ -13,6 +14,7 @@ export interface SubscriberRoutes {
   readonly knex: Knex;
   readonly adminToken: string;
   readonly sources: readonly Forwarding[];
+  readonly subscribers: readonly Subscriber[];
 }
 
 const feedSchema = z.object({
@@ -54,16 +56,26 @@ const listSchema = z.object({ subscribers: z.array(feedSchema), sources: z.array
 const acceptedSchema = z.object({ subscriber: z.string(), wanted: z.enum(['on', 'paused', 'disabled', 'rebuild']) });
 const paramsSchema = z.object({ name: z.string() });
 
-const refusals = problemReplies('api_key_invalid', 'not_found');
+const refusals = problemReplies('api_key_invalid', 'forbidden', 'not_found');
 
 const switches: readonly { readonly action: string; readonly wanted: Wanted; readonly summary: string }[] = [
-  { action: 'pause', wanted: 'paused', summary: 'Deliver nothing; keep everything for later (in the journal).' },
+  {
+    action: 'pause',
+    wanted: 'paused',
+    summary:
+      'Deliver nothing; keep everything for later. A subscriber that reads the topic rests there within seconds.',
+  },
   { action: 'resume', wanted: 'on', summary: 'Deliver: from where it was paused, or from now when it was disabled.' },
-  { action: 'disable', wanted: 'disabled', summary: 'Deliver nothing and drop what comes meanwhile.' },
+  {
+    action: 'disable',
+    wanted: 'disabled',
+    summary: 'Deliver nothing and drop what comes meanwhile. Refused for a subscriber that reads the topic.',
+  },
 ];
 
-export function registerSubscriberRoutes(app: App, { knex, adminToken, sources }: SubscriberRoutes): void {
+export function registerSubscriberRoutes(app: App, { knex, adminToken, sources, subscribers }: SubscriberRoutes): void {
   const onRequest = requireBearer(adminToken);
+  const readsTopic = new Set(subscribers.filter(({ route }) => route === 'kafka').map(({ name }) => name));
 
   app.get(
     '/admin/subscribers',
@@ -77,6 +89,8 @@ export function registerSubscriberRoutes(app: App, { knex, adminToken, sources }
       { onRequest, schema: { summary, params: paramsSchema, response: { 202: acceptedSchema, ...refusals } } },
       async (request, reply) => {
         const { name } = request.params;
+        if (wanted === 'disabled' && readsTopic.has(name))
+          throw new Problem('forbidden', `${name} reads the topic, from which nothing is dropped for it: pause it`);
         if (!(await storeWanted(knex, name, wanted))) throw new Problem('not_found', `there is no subscriber ${name}`);
         return accepted(reply, name, wanted);
       },

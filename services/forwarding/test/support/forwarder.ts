@@ -99,7 +99,7 @@ export async function startForwarder(options: ForwarderOptions): Promise<Running
         token,
         route: kafka === undefined ? 'direct' : 'kafka',
       })),
-      ...(kafka === undefined ? {} : { kafka }),
+      ...(kafka === undefined ? {} : { kafka: { ...kafka, replicas: 1 } }),
       admin_token: ADMIN_TOKEN,
     }),
   );

@@ -1,6 +1,6 @@
 // A real subscriber: a database with the consumer's tables, the consumer, and its internal face on a socket. Its effect
 // is a row per event without any key, so that a second effect, or a wrong order, is seen.
-import type { OrderEvent } from '@ballast/contracts';
+import { type OrderEvent, topicReadingSchema } from '@ballast/contracts';
 import { type Knex, openDatabase } from '@ballast/database';
 import { freePort } from '@ballast/database/embedded';
 import { freshDatabase, waitFor } from '@ballast/database/testing';
@@ -10,6 +10,7 @@ import { type App, createApp } from '@ballast/http';
 import { createLogger } from '@ballast/telemetry';
 import type { TestSource } from './source.ts';
 
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const COMPLETE_LIMIT_MS = 30_000;
 const JOIN_LIMIT_MS = 60_000;
 
@@ -22,6 +23,8 @@ export interface TestSubscriber {
   beforeApply: (events: readonly OrderEvent[]) => Promise<void>;
   /** In the order they came. */
   readonly watermarks: { value: string; events: number }[];
+  /** Of whatever reads the topic for it. */
+  readonly warnings: string[];
   /** Consumes the topic too, and asks the forwarder for what is missing. */
   readTopic(connection: KafkaConnection, forwarder: { readonly internalUrl: string }): Promise<void>;
   leaveTopic(): Promise<void>;
@@ -87,21 +90,27 @@ export async function startSubscriber(name: string): Promise<TestSubscriber> {
     knex,
     beforeApply: async () => undefined,
     watermarks: [],
+    warnings: [],
     readTopic: async (connection, { internalUrl }) => {
-      await ensureTopics(connection, silent);
+      await ensureTopics(connection, 1, silent);
+      const authorization = `Bearer ${subscriber.token}`;
       const open = () =>
         openKafkaConsumer({
           connection,
-          logger: silent,
+          logger: { ...quiet, warn: (_, message) => subscriber.warnings.push(message) },
           group: `ballast.${name}`,
           deliver: (messages) => consumer.deliver(messages),
           askForGaps: async (gaps) => {
             const reply = await fetch(`${internalUrl}/subscribers/${name}/gaps`, {
               method: 'POST',
-              headers: { authorization: `Bearer ${subscriber.token}`, 'content-type': 'application/json' },
+              headers: { authorization, 'content-type': 'application/json' },
               body: JSON.stringify({ gaps }),
             });
             if (!reply.ok) throw new Error(`asking for gaps: ${reply.status}`);
+          },
+          mayRead: async () => {
+            const reply = await fetch(`${internalUrl}/subscribers/${name}/topic`, { headers: { authorization } });
+            return topicReadingSchema.parse(await reply.json()).reads;
           },
         });
       // A broker just started may not have its group coordinator yet.

@@ -1,7 +1,7 @@
 // Takes events from Kafka when it is there: for ever, whatever happens to it. While Kafka is away forwarding delivers
 // directly, to the same consumer; repeats between the two routes are dropped by (generation, version).
 import { setTimeout as pause } from 'node:timers/promises';
-import type { DeliveryReply } from '@ballast/contracts';
+import { type DeliveryReply, topicReadingSchema } from '@ballast/contracts';
 import { refuseInTransaction } from '@ballast/database';
 import type { Consumer } from '@ballast/events';
 import { type KafkaConnection, openKafkaConsumer } from '@ballast/events/kafka';
@@ -20,7 +20,7 @@ const GROUP = 'ballast.query';
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
 /** Shorter than the group's session (10 s): a forwarder that hangs must not cost the membership. */
-const GAPS_TIMEOUT_MS = 5_000;
+const FORWARDING_TIMEOUT_MS = 5_000;
 
 /** `close` leaves the group after the delivery under way. */
 export function consumeKafka({ connection, consumer, forwardingUrl, deliveryToken, logger }: KafkaRoute) {
@@ -32,15 +32,25 @@ export function consumeKafka({ connection, consumer, forwardingUrl, deliveryToke
       method: 'POST',
       headers: { authorization: `Bearer ${deliveryToken}`, 'content-type': 'application/json' },
       body: JSON.stringify({ gaps }),
-      signal: AbortSignal.timeout(GAPS_TIMEOUT_MS),
+      signal: AbortSignal.timeout(FORWARDING_TIMEOUT_MS),
     });
     await reply.body?.cancel();
     if (!reply.ok) throw new Error(`forwarding answered ${reply.status} to a report of ${gaps.length} gaps`);
   }
 
+  /** Whoever pauses us at forwarding means this route too. */
+  async function mayRead(): Promise<boolean> {
+    const reply = await fetch(new URL('/subscribers/query/topic', forwardingUrl), {
+      headers: { authorization: `Bearer ${deliveryToken}` },
+      signal: AbortSignal.timeout(FORWARDING_TIMEOUT_MS),
+    });
+    return topicReadingSchema.parse(await reply.json()).reads;
+  }
+
   /** One membership of the group. Resolves to why it ended; undefined: closed. */
   async function consume(): Promise<Error | undefined> {
-    const member = await openKafkaConsumer({ connection, logger, group: GROUP, deliver: consumer.deliver, askForGaps });
+    const { deliver } = consumer;
+    const member = await openKafkaConsumer({ connection, logger, group: GROUP, deliver, askForGaps, mayRead });
     const leave = () => void member.close();
     stop.signal.addEventListener('abort', leave, { once: true });
     if (stop.signal.aborted) leave();
