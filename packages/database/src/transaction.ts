@@ -39,8 +39,20 @@ export async function withTransaction<T>(
 ): Promise<T> {
   const started = performance.now();
   const frame = { name, open: true };
+  const reasons: unknown[] = [];
+  async function noted(trx: Knex.Transaction): Promise<T> {
+    try {
+      return await work(trx);
+    } catch (error) {
+      reasons.push(error);
+      throw error;
+    }
+  }
   try {
-    return await scope.run(frame, () => knex.transaction(work, { isolationLevel: 'read committed' }));
+    return await scope.run(frame, () => knex.transaction(noted, { isolationLevel: 'read committed' }));
+  } catch (error) {
+    // A lost connection is lost for the rollback too, and knex tells of that instead.
+    throw reasons.length > 0 ? reasons[0] : error;
   } finally {
     frame.open = false; // work that outlives its transaction may call out again
     reportTransaction(name, performance.now() - started);

@@ -77,6 +77,16 @@ describe('a server that says nothing any more', () => {
     for (let i = 0; i < 4; i++) expect(await pidOf(knex)).toBeGreaterThan(0);
   });
 
+  test('is left inside a transaction too, and that is the reason that is told', async () => {
+    const knex = openPool();
+    const result = withTransaction(knex, 'silent', async (trx) => {
+      await pidOf(trx);
+      proxy.vanish();
+      await pidOf(trx);
+    });
+    await expect(result).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+  });
+
   test('is left in the middle of an answer too', async () => {
     const knex = openPool();
     await warm(knex, 1);
@@ -119,7 +129,9 @@ describe('a server that lives is not left', () => {
 test('a server that takes no writes is refused, by a connection that does not stay, until it takes them', async () => {
   await observer.query(`alter database ${db.name} set default_transaction_read_only = on`);
   const knex = openPool();
-  await expect(knex.raw('select 1')).rejects.toMatchObject({ code: '25006' });
+  const refused = await knex.raw('select 1').catch((reason: unknown) => reason);
+  expect(refused).toBeInstanceOf(pg.DatabaseError); // as if it had said so itself, to whoever sorts errors by their SQLSTATE
+  expect(refused).toMatchObject({ code: '25006' });
   await waitFor('the refused connection to be gone', async () => (await backends()) === 0);
   await observer.query(`alter database ${db.name} reset default_transaction_read_only`);
   expect(await pidOf(knex)).toBeGreaterThan(0);
