@@ -89,6 +89,7 @@ async function learnInLine(core: PaymentsCore, asked: Asked, word: Word): Promis
     }
   } while (cause instanceof Error && (await mayTryAgain(until)));
   const { orderId: order_id, channel } = asked;
+  core.onOddAnswer?.(channel, `unlearnt_${word.kind}`);
   core.logger.error({ order_id, channel, err: cause, word }, 'the word of a bank could not be learnt');
   return null;
 }

@@ -191,7 +191,7 @@ export function insertPayments(duplicateWindowMs: number): BatchStatement<NewPay
 const LARGEST_SKEW_MS = 1_000;
 
 /** The least UUIDv7 of the moment `ms` before the one that `id` begins with. */
-function firstIdBefore(id: string, ms: number): string {
+export function firstIdBefore(id: string, ms: number): string {
   const at = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16) - ms;
   const hex = at.toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;

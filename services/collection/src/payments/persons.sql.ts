@@ -2,6 +2,7 @@
 // each case's order and attempt by primary key, in the one partition that its id names.
 import type { Knex } from 'knex';
 import type { AttemptState } from './payment.ts';
+import { firstIdBefore } from './payments.sql.ts';
 
 export interface PersonCase {
   readonly merchant_id: string;
@@ -140,4 +141,24 @@ export async function keepOddAnswer(knex: Knex, odd: OddAnswer): Promise<void> {
        cast(:evidence as jsonb))`,
     { ...odd },
   );
+}
+
+/** An odd answer's id is later than its order's, whichever way the clock was set meanwhile. */
+const LARGEST_JUMP_MS = 2 * 3_600_000;
+
+/**
+ * Whether the bank has answered about this very attempt, though not as it was asked: with another amount, currency, merchant
+ * or terminal. Primary key, from the order's own time on.
+ */
+export async function wasAnsweredOddly(
+  knex: Knex,
+  { merchantId, orderId, attemptNo }: { merchantId: string; orderId: string; attemptNo: number },
+): Promise<boolean> {
+  const { rows } = await knex.raw(
+    `select exists (select from odd_answer
+       where merchant_id = :merchantId and odd_id >= :since and order_id = :orderId and attempt_no = :attemptNo
+         and kind in ('mismatch_amount', 'mismatch_currency', 'mismatch_merchant', 'mismatch_terminal')) as oddly`,
+    { merchantId, orderId, attemptNo, since: firstIdBefore(orderId, LARGEST_JUMP_MS) },
+  );
+  return rows[0].oddly;
 }

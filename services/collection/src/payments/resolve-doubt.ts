@@ -10,7 +10,7 @@ import { type Candidate, type Leased, LONGEST_DEADLINE_MS, putBack, takeLease } 
 import { makeMove } from './moves.sql.ts';
 import { noteDoubtfulAnswer } from './odd-answers.ts';
 import { type AttemptState, isOpen, type Learning, looseMoveOf } from './payment.ts';
-import { openCaseOfSilence } from './persons.sql.ts';
+import { openCaseOfSilence, wasAnsweredOddly } from './persons.sql.ts';
 import { factsOfRow } from './replay.ts';
 import { delayAfter } from './resolving.ts';
 
@@ -104,16 +104,30 @@ async function tellPersonOfSilence(core: PaymentsCore, leased: Leased, unsent: s
 async function inquire(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Heard> {
   const outcome = await channel.inquire(identityOf(leased), callOptions(leased, until));
   noteDoubtfulAnswer(core, 'inquiry', askedOf(leased), outcome);
-  return { operation: 'inquiry', outcome, step: afterInquiry(core, channel, leased, outcome) };
+  const before = outcome.kind === 'not_found' ? await saidBefore(core, leased) : null;
+  return { operation: 'inquiry', outcome, step: afterInquiry(core, channel, leased, outcome, before) };
 }
 
-function afterInquiry(core: PaymentsCore, channel: BankChannel, leased: Leased, outcome: InquiryOutcome): Step {
+/** One desk's "never heard of it" does not undo what another has said of the charge. Null: nothing was said. */
+async function saidBefore(core: PaymentsCore, leased: Leased): Promise<'approval' | 'odd_answer' | null> {
+  if (leased.rrn !== null) return 'approval';
+  return (await wasAnsweredOddly(core.knex, askedOf(leased))) ? 'odd_answer' : null;
+}
+
+function afterInquiry(
+  core: PaymentsCore,
+  channel: BankChannel,
+  leased: Leased,
+  outcome: InquiryOutcome,
+  before: Awaited<ReturnType<typeof saidBefore>>,
+): Step {
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
     case 'approved':
     case 'declined':
       return { kind: 'lesson', lesson: lessonOf(facts, outcome) };
     case 'not_found':
+      if (before !== null) return undecided(core, leased, `not_found_after_${before}`, outcome.evidence, channel);
       // Our request may still be on its way until the bank's horizon has passed since it could last have left.
       if (leased.status === 'in_doubt' && leased.since_last_send_ms >= channel.horizonMs)
         return { kind: 'lesson', lesson: lesson(facts, 'not_found', 'bank_knows_nothing', outcome.evidence) };
@@ -155,10 +169,17 @@ function inDoubt(leased: Leased, reason: string, evidence: Evidence | null): Ste
 async function reverse(core: PaymentsCore, channel: BankChannel, leased: Leased, until: number): Promise<Heard> {
   const outcome = await channel.reverse(identityOf(leased), leased.tries > 1, callOptions(leased, until));
   noteDoubtfulAnswer(core, 'reversal', askedOf(leased), outcome);
-  return { operation: 'reversal', outcome, step: afterReversal(core, channel, leased, outcome) };
+  const before = outcome.kind === 'not_found' ? await saidBefore(core, leased) : null;
+  return { operation: 'reversal', outcome, step: afterReversal(core, channel, leased, outcome, before) };
 }
 
-function afterReversal(core: PaymentsCore, channel: BankChannel, leased: Leased, outcome: ReversalOutcome): Step {
+function afterReversal(
+  core: PaymentsCore,
+  channel: BankChannel,
+  leased: Leased,
+  outcome: ReversalOutcome,
+  before: Awaited<ReturnType<typeof saidBefore>>,
+): Step {
   const facts = factsOfRow(leased);
   switch (outcome.kind) {
     case 'reversed':
@@ -172,9 +193,7 @@ function afterReversal(core: PaymentsCore, channel: BankChannel, leased: Leased,
         },
       };
     case 'not_found':
-      // It told us of the charge itself: one desk's "never heard of it" does not undo what another has approved.
-      if (leased.rrn !== null)
-        return unacknowledged(core, leased, 'not_found_after_approval', outcome.evidence, channel);
+      if (before !== null) return unacknowledged(core, leased, `not_found_after_${before}`, outcome.evidence, channel);
       if (channel.keepsEarlyReversals || leased.since_last_send_ms >= channel.horizonMs)
         return { kind: 'lesson', lesson: lesson(facts, 'not_found', 'bank_knows_nothing', outcome.evidence) };
       return wait(core, leased, channel);
