@@ -85,14 +85,15 @@ async function seeing(channel = 'bank_a'): Promise<Change> {
 const ok = async () => ({ kind: 'success', value: 'sent' }) as const;
 const soon = () => performance.now() + 1_000;
 
-test('a forced-open channel takes no payment, says who decided it, and lets inquiries and reversals pass', async () => {
+test('a forced-open channel takes no payment, knows who decided it and tells no caller, and lets inquiries and reversals pass', async () => {
   const setting = { kind: 'forced_open' } as const;
   const request = { channel: 'bank_a', operations: ['pay' as const], setting };
   const { id, applied } = await store.setOverride(request, { ...(await seeing()), reason: 'they asked for it' });
   expect(applied.map(({ name }) => name)).toEqual(['collection-1']);
   const refused = await bankA.pay.run(ok, { deadline: soon() });
   expect(refused).toMatchObject({ kind: 'refused', refusal: { rule: 'gate' } });
-  expect(JSON.stringify(refused)).toContain('they asked for it');
+  expect(JSON.stringify(bankA.pay.snapshot().gate)).toContain('they asked for it');
+  expect(JSON.stringify(refused)).not.toContain('they asked for it');
   for (const policy of [bankA.inquiry, bankA.reversal, bankB.pay])
     expect(await policy.run(ok, { deadline: soon() })).toMatchObject({ kind: 'answered' });
   await store.endOverride('bank_a', id ?? '', await seeing());
