@@ -1,13 +1,14 @@
 // `npm run check`: the checker of load-tests/checker, against the running system or a stopped data folder.
-import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { startServer } from '@ballast/database/embedded';
 import pg from 'pg';
-import { type CheckInput, check } from '../load-tests/checker/check.ts';
+import { check } from '../load-tests/checker/check.ts';
 import { printChecked } from '../load-tests/checker/print.ts';
+import { openOrders } from '../load-tests/checker/quiet.ts';
+import { checkInputOf, filesIn, metricsOf } from './system/check-input.ts';
 import { exitCode, readOptions, runCommand, say } from './system/command.ts';
-import { type Layout, layoutOf, type ServerName, serviceNames } from './system/layout.ts';
-import { NotRunning, type RunFile, readCredentials, readRunFile, secretsOf } from './system/run-file.ts';
+import { type Layout, layoutOf, type ServerName } from './system/layout.ts';
+import { NotRunning, type RunFile, readRunFile } from './system/run-file.ts';
 
 const usage = 'Usage: npm run check [-- [--data DIR] [--quiet]]';
 
@@ -20,7 +21,20 @@ await runCommand(async () => {
   try {
     const busy = values.quiet === true ? null : await whyNotQuiet(databases.orders, run);
     if (busy !== null) say(`What holds only after quiet is left out: ${busy}. --quiet evaluates it all the same.`);
-    const checked = await check(await inputOf(layout, databases, run, busy === null));
+    const { collection, query, forwarding } = run?.services ?? {};
+    // A service that is down has none.
+    const metrics = [collection, query, forwarding].map((service) =>
+      service === undefined ? [] : metricsOf([service.internal_url]).catch(() => []),
+    );
+    const input = checkInputOf(
+      { data_dir: dataDir, databases },
+      {
+        histories: filesIn(layout.root, '.history.jsonl'),
+        metrics: (await Promise.all(metrics)).flat(),
+        quiet: busy === null,
+      },
+    );
+    const checked = await check(input);
     return printChecked(checked, say) ? exitCode.done : exitCode.checkFailed;
   } finally {
     await stop();
@@ -61,56 +75,9 @@ async function whyNotQuiet(url: string, run: RunFile | undefined): Promise<strin
   const client = new pg.Client(url);
   await client.connect();
   try {
-    const { rows } = await client.query<{ open: number }>(
-      `select count(*)::int as open from orders where status in ('processing', 'in_doubt', 'reversing')`,
-    );
-    const open = rows[0]?.open ?? 0;
+    const open = await openOrders(client);
     return open === 0 ? null : `${open} orders are open`;
   } finally {
     await client.end();
   }
-}
-
-async function inputOf(
-  layout: Layout,
-  { orders, query, control }: Databases,
-  run: RunFile | undefined,
-  quiet: boolean,
-): Promise<CheckInput> {
-  const filesIn = (folder: string, suffix: string) =>
-    existsSync(folder)
-      ? readdirSync(folder)
-          .filter((name) => name.endsWith(suffix))
-          .map((name) => join(folder, name))
-      : [];
-  const credentials = existsSync(layout.credentials)
-    ? readCredentials({ credentials_file: layout.credentials })
-    : undefined;
-  return {
-    orders,
-    query,
-    control,
-    controlCopies: serviceNames
-      .map((name) => join(layout.stateDir(name), 'control.json'))
-      .filter((file) => existsSync(file)),
-    books: filesIn(layout.banksDir, '.jsonl'),
-    histories: filesIn(layout.root, '.history.jsonl'),
-    logs: filesIn(dirname(layout.logFile('collection')), '.log'),
-    metrics: run === undefined ? [] : await metricsOf(run),
-    secrets: credentials === undefined ? [] : secretsOf(credentials),
-    quiet,
-  };
-}
-
-/** Texts of /metrics of what runs; a service that is down has none. */
-async function metricsOf(run: RunFile): Promise<string[]> {
-  const { collection, query, forwarding } = run.services;
-  const texts = [collection, query, forwarding].map(async (service) => {
-    if (service === undefined) return [];
-    const reply = await fetch(`${service.internal_url}/metrics`, { signal: AbortSignal.timeout(5_000) }).catch(
-      () => null,
-    );
-    return reply?.ok === true ? [await reply.text()] : [];
-  });
-  return (await Promise.all(texts)).flat();
 }

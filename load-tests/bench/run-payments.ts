@@ -1,16 +1,16 @@
 // The canonical load: payments at 64 connections beside the baseline, run by run, on servers of its own; then an open rate
 // for the latency; then the invariants. `core` runs collection and the banks, `whole` forwarding and query too.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
-import { startSystem } from '../../scripts/system/start-system.ts';
+import { bankNames, demoHorizonMs } from '../../scripts/system/service-configs.ts';
 import { type Baseline, openBaseline } from '../baseline/open-baseline.ts';
-import { type Checked, check } from '../checker/check.ts';
+import type { Checked } from '../checker/check.ts';
 import { type Generator, openGenerator } from '../generator/open-generator.ts';
 import type { Plan, RunResult, Target } from '../generator/plan.ts';
+import type { Say } from './findings.ts';
 import { type LagWatch, watchLag } from './lag.ts';
 import { type Observed, observe, startedServices, withClient } from './observe.ts';
+import { checkAll, terminalsOf, untilQuiet, withSystem } from './scene.ts';
 
 export const CONNECTIONS = 64;
 export const OPEN_RATE = 300;
@@ -50,49 +50,33 @@ export interface Measured {
   readonly checked: Checked;
 }
 
-export async function runPayments(services: 'core' | 'whole', say: (line: string) => void): Promise<Measured> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'ballast-bench-'));
-  chmodSync(dataDir, 0o711); // PostgreSQL's own user passes through it
+/** `tell` is given what was measured; true: every invariant holds. */
+export function runPayments(name: 'core' | 'whole', say: Say, tell: (measured: Measured) => boolean): Promise<boolean> {
   const fast = { latency: { p50_ms: 0, p99_ms: 0 }, decline_rate: 0 };
-  const interrupted = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
-  say('starting two PostgreSQL servers, the services and the banks …');
-  const system = await startSystem({
-    dataDir,
-    services:
-      services === 'core' ? ['bank-simulator', 'collection'] : ['bank-simulator', 'collection', 'query', 'forwarding'],
-    banks: { bank_a: fast, bank_b: fast, bank_c: fast },
+  const work = async (run: RunFile) => {
+    const generator = openGenerator();
+    try {
+      return tell(await measure(run, generator, name === 'whole', say));
+    } finally {
+      generator.close();
+    }
+  };
+  return withSystem(name, say, ({ runFile }) => work(runFile), {
+    services: ['bank-simulator', 'collection', ...(name === 'whole' ? (['query', 'forwarding'] as const) : [])],
+    banks: Object.fromEntries(bankNames.map((bank) => [bank, fast])),
     logLevel: 'info',
-    signal: interrupted.signal,
+    horizonMs: demoHorizonMs,
   });
-  const generator = openGenerator();
-  try {
-    const stopped = new Promise<never>((_, reject) =>
-      interrupted.signal.addEventListener('abort', () => reject(new Error('Stopped before it was done.'))),
-    );
-    return await Promise.race([measure(system.runFile, generator, services === 'whole', say), stopped]);
-  } finally {
-    generator.close();
-    await system.stop();
-    rmSync(dataDir, { recursive: true, force: true });
-  }
 }
 
-async function measure(
-  run: RunFile,
-  generator: Generator,
-  whole: boolean,
-  say: (line: string) => void,
-): Promise<Measured> {
+async function measure(run: RunFile, generator: Generator, whole: boolean, say: Say): Promise<Measured> {
   const durability = await assertDurable(run.databases.orders);
   const baseline = await openBaseline(run.databases.orders);
   const { merchants } = readCredentials(run);
   const target: Target = {
     kind: 'payments',
     url: serviceOf(run, 'collection').url,
-    terminals: merchants.flatMap(({ merchant_id, currencies, terminals }) =>
-      terminals.map((terminal) => ({ ...terminal, merchant_id, currency: currencies[0] ?? 'EUR' })),
-    ),
+    terminals: merchants.flatMap(terminalsOf),
   };
   const historyFile = join(run.data_dir, 'bench.history.jsonl');
   const ids = merchants.map(({ merchant_id }) => merchant_id.slice('mer_'.length));
@@ -116,8 +100,11 @@ async function measure(
   if (lag !== null && cleared === null) say('the read model did not catch up');
   await lag?.close();
   say('checking the invariants …');
-  await waitForQuiet(run.databases.orders);
-  const checked = await check(await checkInput(run, whole, historyFile));
+  await untilQuiet(run, QUIET_LIMIT_MS); // what is open after that, the checker reports
+  const faces = startedServices(run).flatMap(([, service]) =>
+    'internal_url' in service ? [service.internal_url] : [],
+  );
+  const checked = await checkAll(run, historyFile, faces, whole);
   return { baseline, durability, pairs, open, checked };
 }
 
@@ -185,36 +172,4 @@ async function assertDurable(url: string): Promise<Record<string, string>> {
   const lossy = rows.find(({ setting }) => setting !== 'on');
   if (lossy !== undefined) throw new Error(`the order database runs with ${lossy.name} = ${lossy.setting}`);
   return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
-}
-
-async function waitForQuiet(url: string): Promise<void> {
-  const until = performance.now() + QUIET_LIMIT_MS;
-  for (;;) {
-    const { rows } = await withClient(url, (client) =>
-      client.query<{ open: number }>(
-        `select count(*)::int as open from orders where status in ('processing', 'in_doubt', 'reversing')`,
-      ),
-    );
-    if (rows[0]?.open === 0 || performance.now() > until) return; // still open after the limit: the checker says so
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-}
-
-async function checkInput(run: RunFile, whole: boolean, historyFile: string) {
-  const services = startedServices(run).map(([, service]) => service);
-  const texts = services.flatMap((service) =>
-    'internal_url' in service ? [fetch(`${service.internal_url}/metrics`)] : [],
-  );
-  const metrics = await Promise.all((await Promise.all(texts)).map((reply) => reply.text()));
-  const { admin_token, merchants } = readCredentials(run);
-  return {
-    orders: run.databases.orders,
-    ...(whole ? { query: run.databases.query } : {}),
-    books: Object.values(run.banks).map(({ books_file }) => books_file),
-    histories: [historyFile],
-    logs: [...services.map(({ log_file }) => log_file), ...Object.values(run.postgres).map(({ log_file }) => log_file)],
-    metrics,
-    secrets: [admin_token, ...merchants.flatMap(({ terminals }) => terminals.map(({ secret }) => secret))],
-    quiet: true,
-  };
 }

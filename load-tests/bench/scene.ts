@@ -1,23 +1,18 @@
 // What the benchmarks of the channel policy stand on: a system of their own, its banks at their switchboard, and the
 // checker's last word when nothing is on its way any more.
-import { chmodSync, createReadStream, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, createReadStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { adminCall } from '../../scripts/system/admin-call.ts';
-import { layoutOf } from '../../scripts/system/layout.ts';
-import {
-  type MerchantCredentials,
-  type RunFile,
-  readCredentials,
-  secretsOf,
-  serviceOf,
-} from '../../scripts/system/run-file.ts';
+import { checkInputOf, metricsOf } from '../../scripts/system/check-input.ts';
+import { type MerchantCredentials, type RunFile, readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { bankNames } from '../../scripts/system/service-configs.ts';
 import { type StartOptions, type System, startSystem } from '../../scripts/system/start-system.ts';
 import { type Checked, check } from '../checker/check.ts';
 import type { Operation } from '../checker/history.ts';
+import { openOrders } from '../checker/quiet.ts';
 import type { GeneratorTerminal, RunResult } from '../generator/plan.ts';
 import { type BenchFinding, found, promise, type Say, target, tell } from './findings.ts';
 import { withClient } from './observe.ts';
@@ -34,15 +29,29 @@ export interface Worked {
   readonly checked: Checked;
 }
 
-/**
- * Collection, the banks and both databases, and what else is asked for; stopped in the end; tells what was found. True: every
- * promise is kept, every invariant holds. Otherwise the logs, the books and what terminals were told stay, and it is said
- * where.
- */
-export async function onSystemOfItsOwn(
+/** On a system of its own; tells what was found. True: every promise is kept, every invariant holds. */
+export function onSystemOfItsOwn(
   name: string,
   say: Say,
   work: (system: System) => Promise<Worked>,
+  options: Partial<StartOptions> = {},
+): Promise<boolean> {
+  const told = async (system: System) => {
+    const { findings, checked } = await work(system);
+    return tell(name, findings, checked, say);
+  };
+  return withSystem(name, say, told, options);
+}
+
+/**
+ * Collection, the banks and both databases, and what else is asked for; stopped in the end. `work` tells what it found itself,
+ * and resolves to whether it all holds. Where it does not, the logs, the books and what terminals were told stay, and it is
+ * said where.
+ */
+export async function withSystem(
+  name: string,
+  say: Say,
+  work: (system: System) => Promise<boolean>,
   options: Partial<StartOptions> = {},
 ): Promise<boolean> {
   const dataDir = mkdtempSync(join(tmpdir(), `ballast-bench-${name}-`));
@@ -66,8 +75,7 @@ export async function onSystemOfItsOwn(
   );
   let holds = false;
   try {
-    const { findings, checked } = await Promise.race([work(system), stopped]);
-    holds = tell(name, findings, checked, say);
+    holds = await Promise.race([work(system), stopped]);
   } finally {
     await system.stop();
     for (const part of holds ? [''] : ['postgres', 'kafka', 'credentials.json', 'installation.json', 'config'])
@@ -131,11 +139,9 @@ export async function untilQuiet(run: RunFile, limitMs: number): Promise<number 
   const startedAt = performance.now();
   return withClient(run.databases.orders, async (client) => {
     for (;;) {
-      const { rows } = await client.query<{ open: number }>(
-        `select count(*)::int as open from orders where status in ('processing', 'in_doubt', 'reversing')`,
-      );
+      const open = await openOrders(client);
       const elapsed = performance.now() - startedAt;
-      if (rows[0]?.open === 0) return elapsed;
+      if (open === 0) return elapsed;
       if (elapsed > limitMs) return null;
       await pause(LOOK_MS);
     }
@@ -152,19 +158,10 @@ export async function checkAll(
   internalUrls: readonly string[] = [serviceOf(run, 'collection').internal_url],
   query = false,
 ): Promise<Checked> {
-  const { logs } = layoutOf(run.data_dir);
-  const replies = await Promise.all(internalUrls.map((url) => fetch(`${url}/metrics`)));
-  return check({
-    orders: run.databases.orders,
-    ...(query ? { query: run.databases.query } : {}),
-    control: run.databases.control,
-    books: Object.values(run.banks).map(({ books_file }) => books_file),
-    histories: [historyFile],
-    logs: readdirSync(logs).map((file) => join(logs, file)),
-    metrics: await Promise.all(replies.map((reply) => reply.text())),
-    secrets: secretsOf(readCredentials(run)),
-    quiet: true,
-  });
+  const { query: readModel, ...others } = run.databases;
+  const databases = query ? { ...others, query: readModel } : others;
+  const metrics = await metricsOf(internalUrls);
+  return check(checkInputOf({ ...run, databases }, { histories: [historyFile], metrics, quiet: true }));
 }
 
 /** Whether any terminal, whatever it was told, waited longer than its deadline. */

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findSecrets, planted } from '../checker/card-numbers.ts';
 import { check } from '../checker/check.ts';
 import { observeLeases } from '../checker/leases.ts';
+import { openOrders } from '../checker/quiet.ts';
 import { metricsText, openWorld, type SmallWorld, type WorldDatabase } from './support/small-world.ts';
 
 let database: WorldDatabase;
@@ -38,6 +39,15 @@ test('what holds only after quiet is left out while traffic flows, and said so',
   const { results, skipped } = await check(world.input({ quiet: false }));
   expect(skipped.map(({ id }) => id)).toEqual(expect.arrayContaining(['I-03', 'I-04', 'I-06']));
   expect(results.map(({ id }) => id)).not.toContain('I-03');
+});
+
+test('an order is open while it has work, also one that is declined and whose late approval is being reversed', async () => {
+  const world = await database.plant();
+  expect(await openOrders(world.client)).toBe(1); // with a person
+  await world.sql(`update orders set work = 'reverse' where order_id = $1`, world.orders.declined.orderId);
+  expect(await openOrders(world.client)).toBe(2);
+  await world.sql(`update orders set work = null, status = 'processing'`);
+  expect(await openOrders(world.client)).toBe(Object.keys(world.orders).length);
 });
 
 interface Fault {

@@ -2,6 +2,7 @@
 // `status` shows it, `doctor` judges it.
 import pg from 'pg';
 import { request } from 'undici';
+import { isOpen } from '../../load-tests/checker/quiet.ts';
 import { identityOf } from './processes.ts';
 import { readMetrics, type Sample, sumOf } from './read-metrics.ts';
 import type { RunFile } from './run-file.ts';
@@ -74,7 +75,7 @@ export const recentOrders = `select status, count(*)::int as count from orders
 
 export const openOrders = `select status, count(*)::int as count,
     extract(epoch from now() - min(accepted_at))::float8 as oldest_seconds
-  from orders where status in ('processing', 'in_doubt', 'reversing') group by status order by status`;
+  from orders where ${isOpen} group by status order by status`;
 
 export interface ChannelSeen {
   readonly channel: string;

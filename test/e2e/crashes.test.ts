@@ -1,38 +1,20 @@
 // Everything dies, in any order, under traffic: nothing acknowledged is lost, nothing is charged twice.
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { readCredentials } from '../../scripts/system/run-file.ts';
 import type { PartName } from '../../scripts/system/start-system.ts';
 import { expectInvariants, expectReadModelEqualsJournal, query, quiet } from './support/settled.ts';
-import { type SystemUnderTest, startUnderTest } from './support/system.ts';
-import { openTills, type Tills } from './support/tills.ts';
+import { systemOfTheseTests } from './support/system.ts';
 
-const START_LIMIT_MS = 120_000;
-
-let under: SystemUnderTest;
-let tills: Tills;
-let failed = false;
-
-beforeAll(async () => {
-  under = await startUnderTest('crashes');
-  tills = openTills(under.system.runFile, join(under.folder, 'terminals.history.jsonl'));
-}, START_LIMIT_MS);
-afterEach(({ task }) => {
-  failed ||= task.result?.state === 'fail';
-});
-afterAll(async () => {
-  await tills?.close();
-  await under?.end(failed);
-});
+const under = systemOfTheseTests('crashes');
 
 const mortal: readonly PartName[] = ['collection', 'forwarding', 'query', 'postgres-orders', 'postgres-main'];
 
 test('kill -9 of each service and server under traffic, in random order', { timeout: 180_000 }, async () => {
   const { system } = under;
   const order = shuffled(mortal);
-  const traffic = tills.sell();
+  const traffic = under.tills.sell();
   const served = (more: number) => {
     const before = traffic.answered();
     return waitFor(`${more} more payments`, () => traffic.answered() >= before + more, 20_000);
@@ -52,12 +34,12 @@ test('kill -9 of each service and server under traffic, in random order', { time
   expect(traffic.unknown()).toBe(0); // every terminal learnt its outcome in the end
   await quiet(system.runFile);
   await expectReadModelEqualsJournal(system.runFile);
-  await expectInvariants(system.runFile, tills.historyFile);
+  await expectInvariants(system.runFile, under.tills.historyFile);
 });
 
 test('everything killed at once comes back with everything that was acknowledged', { timeout: 120_000 }, async () => {
   const { system } = under;
-  const traffic = tills.sell();
+  const traffic = under.tills.sell();
   try {
     await waitFor('some payments', () => traffic.answered() >= 20, 20_000);
     await Promise.all(mortal.map((part) => system.kill(part, 'SIGKILL')));
@@ -70,7 +52,7 @@ test('everything killed at once comes back with everything that was acknowledged
   }
   await quiet(system.runFile);
   await expectReadModelEqualsJournal(system.runFile);
-  await expectInvariants(system.runFile, tills.historyFile);
+  await expectInvariants(system.runFile, under.tills.historyFile);
 });
 
 test('collection frozen between commit 1 and the send, and continued after its lease, sends nothing', {
@@ -78,7 +60,7 @@ test('collection frozen between commit 1 and the send, and continued after its l
 }, async () => {
   const { system } = under;
   const { orders } = system.runFile.databases;
-  const till = tills.all.find(
+  const till = under.tills.all.find(
     ({ merchantId }) => merchantId === readCredentials(system.runFile).merchants[0]?.merchant_id,
   );
   if (till === undefined) throw new Error('no terminal');
@@ -120,7 +102,7 @@ test('collection frozen between commit 1 and the send, and continued after its l
   expect(books.filter((text) => text.includes(lapsed.bank_reference))).toEqual([]);
   await query(orders, 'drop trigger e2e_slow on order_event; drop function e2e_slow()');
   await expectReadModelEqualsJournal(system.runFile);
-  await expectInvariants(system.runFile, tills.historyFile);
+  await expectInvariants(system.runFile, under.tills.historyFile);
 });
 
 function shuffled<T>(all: readonly T[]): T[] {

@@ -1,31 +1,14 @@
 // Parts of the journal are lost while the orders stand: a rebuild from zero still ends with what the orders table says.
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { adminCall } from '../../scripts/system/admin-call.ts';
 import { readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { query, quiet } from './support/settled.ts';
-import { type SystemUnderTest, startUnderTest } from './support/system.ts';
-import { openTills, type Tills } from './support/tills.ts';
+import { systemOfTheseTests } from './support/system.ts';
 
-const START_LIMIT_MS = 120_000;
 const REBUILD_LIMIT_MS = 60_000;
-let under: SystemUnderTest;
-let tills: Tills;
-let failed = false;
-
-beforeAll(async () => {
-  under = await startUnderTest('lost-journal');
-  tills = openTills(under.system.runFile, join(under.folder, 'terminals.history.jsonl'));
-}, START_LIMIT_MS);
-afterEach(({ task }) => {
-  failed ||= task.result?.state === 'fail';
-});
-afterAll(async () => {
-  await tills?.close();
-  await under?.end(failed);
-});
+const under = systemOfTheseTests('lost-journal');
 
 const inOrders = (sql: string) => query(under.system.runFile.databases.orders, sql);
 
@@ -42,7 +25,7 @@ async function bothSides() {
 }
 
 async function sell(count: number): Promise<void> {
-  const traffic = tills.sell();
+  const traffic = under.tills.sell();
   await waitFor(`${count} payments`, () => traffic.answered() >= count, 60_000);
   await traffic.stop();
   await quiet(under.system.runFile);

@@ -1,34 +1,18 @@
 // The main job, end to end: a terminal's payment, from the counter to the merchant's screen.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Pool } from 'undici';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { metricsOf } from '../../scripts/system/check-input.ts';
 import { projectRoot } from '../../scripts/system/layout.ts';
 import { readCredentials, serviceOf } from '../../scripts/system/run-file.ts';
 import { selfCheck } from '../../scripts/system/self-check.ts';
 import { createTerminal } from '../../scripts/system/terminal.ts';
 import { expectInvariants, expectReadModelEqualsJournal, query, quiet } from './support/settled.ts';
-import { type SystemUnderTest, startUnderTest } from './support/system.ts';
-import { openTills, type Tills } from './support/tills.ts';
+import { systemOfTheseTests } from './support/system.ts';
 
-const START_LIMIT_MS = 120_000;
-
-let under: SystemUnderTest;
-let tills: Tills;
-let failed = false;
-
-beforeAll(async () => {
-  under = await startUnderTest('payments');
-  tills = openTills(under.system.runFile, join(under.folder, 'terminals.history.jsonl'));
-}, START_LIMIT_MS);
-afterEach(({ task }) => {
-  failed ||= task.result?.state === 'fail';
-});
-afterAll(async () => {
-  await tills?.close();
-  await under?.end(failed);
-});
+const under = systemOfTheseTests('payments');
 
 test('the self-check of npm start passes', async () => {
   const checks = await selfCheck(under.system.runFile);
@@ -36,7 +20,11 @@ test('the self-check of npm start passes', async () => {
   expect(checks).toHaveLength(4);
 });
 
-test('a payment with curl and openssl alone, as the README writes it, is approved and its story is readable', () => {
+test('a payment with curl and openssl alone, as the README writes it, is approved and its story is readable', ({
+  skip,
+}) => {
+  const missing = ['bash', 'curl', 'openssl'].filter((program) => spawnSync(program, ['--version']).error);
+  skip(missing.length > 0, `not on this machine: ${missing.join(', ')}`);
   const readme = readFileSync(join(projectRoot, 'README.md'), 'utf8');
   const [, script] = /<!-- runs in test\/e2e\/payments.test.ts -->\n```sh\n(.*?)```/s.exec(readme) ?? [];
   if (script === undefined) throw new Error('the README has lost its payment');
@@ -51,7 +39,7 @@ test('the same request 200 times over 20 sockets is one order, one charge, and o
   const { url } = serviceOf(run, 'collection');
   const [merchant] = readCredentials(run).merchants;
   const [key] = merchant?.terminals ?? [];
-  const [till] = tills.all;
+  const [till] = under.tills.all;
   if (key === undefined || till === undefined) throw new Error('no terminal');
   const sockets = new Pool(url, { connections: 20, pipelining: 1 });
   try {
@@ -85,7 +73,7 @@ test('with the second server, forwarding and query down and collection started a
   await Promise.all((['forwarding', 'query', 'postgres-main'] as const).map((part) => system.kill(part, 'SIGKILL')));
   await system.restart('collection');
   const replies = await Promise.all(
-    tills.all.flatMap((till) =>
+    under.tills.all.flatMap((till) =>
       Array.from({ length: 10 }, async () => {
         const body = till.sale();
         return till.post(body, till.terminal.sign('POST', '/v1/payments', JSON.stringify(body)));
@@ -102,7 +90,9 @@ test('with the second server, forwarding and query down and collection started a
 });
 
 test('every invariant held, and no log has a card number or a secret', async () => {
-  await quiet(under.system.runFile);
-  await expectReadModelEqualsJournal(under.system.runFile);
-  await expectInvariants(under.system.runFile, tills.historyFile);
+  const { runFile } = under.system;
+  await quiet(runFile);
+  await expectReadModelEqualsJournal(runFile);
+  const metrics = await metricsOf([serviceOf(runFile, 'collection').internal_url]);
+  await expectInvariants(runFile, under.tills.historyFile, metrics);
 });

@@ -1,6 +1,6 @@
 // An operator's hand on a channel's switch, with two instances of collection: the same steps as `npm run bench -- flip`, in
 // short.
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Instances, openInstances } from '../../load-tests/bench/collections.ts';
 import {
   endsByItself,
@@ -14,32 +14,26 @@ import {
 import { routeAllTo } from '../../load-tests/bench/scene.ts';
 import { isApproved, isShut, openCounter, openSwitch } from '../../load-tests/bench/switch.ts';
 import { readCredentials } from '../../scripts/system/run-file.ts';
-import { type SystemUnderTest, startUnderTest } from './support/system.ts';
+import { systemOfTheseTests } from './support/system.ts';
 
 const BANK = 'bank_a';
 const FLIPPING_MS = 5_000;
 const ALL = ['collection-1', 'collection-2'];
 
-let under: SystemUnderTest;
+const under = systemOfTheseTests('switches', { services: ['bank-simulator', 'collection'] });
 let instances: Instances;
 let scene: FlipScene;
-let failed = false;
 
 beforeAll(async () => {
-  under = await startUnderTest('switches', { services: ['bank-simulator', 'collection'] });
   const { system } = under;
   for (const merchant of readCredentials(system.runFile).merchants) await routeAllTo(system.runFile, merchant, BANK);
   instances = await openInstances(system, ALL.length);
   const gate = openSwitch(system.runFile, BANK);
   scene = { system, instances: instances.all, gate, counter: openCounter(system.runFile), bank: BANK };
 });
-afterEach(({ task }) => {
-  failed ||= task.result?.state === 'fail';
-});
 afterAll(async () => {
   await scene?.gate.close();
   await instances?.stop();
-  await under?.end(failed);
 });
 
 test('a flip under load moves every instance; no charge leaves a second after it is acknowledged', async () => {

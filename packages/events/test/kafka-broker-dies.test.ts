@@ -1,20 +1,9 @@
 // One broker, and what goes wrong with it: killed, its answer lost, its topic wiped, gone for good.
 import { waitFor } from '@ballast/database/testing';
+import { describeKafka, type TestKafka } from '@ballast/infra-kafka/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ensureTopics, openKafkaConsumer, openPublisher, ordersTopic, PublishFailed } from '../src/kafka/index.ts';
-import {
-  clientOf,
-  describeKafka,
-  event,
-  events,
-  fold,
-  orderId,
-  quiet,
-  readAll,
-  type TestKafka,
-  testKafka,
-  versionsByOrder,
-} from './support/kafka.ts';
+import { clientOf, event, events, fold, orderId, quiet, readAll, testKafka, versionsByOrder } from './support/kafka.ts';
 import { type CuttingProxy, startCuttingProxy } from './support/tcp-proxy.ts';
 
 describeKafka('a broker that fails', () => {

@@ -1,26 +1,45 @@
 // Three nodes: a leader dies in the middle of sending, and the others go on without the caller noticing more than a pause.
 import { waitFor } from '@ballast/database/testing';
+import { describeKafka, startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
+import type kafkajs from 'kafkajs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openPublisher } from '../src/kafka/index.ts';
-import {
-  describeKafka,
-  events,
-  fold,
-  quiet,
-  readAll,
-  type TestKafka,
-  testKafka,
-  versionsByOrder,
-} from './support/kafka.ts';
+import { ensureTopics, openPublisher, topics } from '../src/kafka/index.ts';
+import { clientOf, events, fold, quiet, readAll, versionsByOrder } from './support/kafka.ts';
 
 describeKafka('a cluster of three', () => {
   let kafka: TestKafka;
   beforeAll(async () => {
-    kafka = await testKafka({ brokers: 3 });
+    kafka = await startTestKafka({ brokers: 3 });
   });
   afterAll(() => kafka.remove());
 
+  test('topics get as many replicas as are wanted, also while a node is away; where there are fewer, they are not made', async () => {
+    await expect(ensureTopics(kafka.connection(), 4, quiet)).rejects.toThrow(/of 4 replicas cannot be made/);
+    await kafka.kill(2);
+    await waitFor('the others to notice', async () => (await ask(kafka, livingNodes)) === 2, 20_000);
+    const made = await waitFor('them to be made', () =>
+      ensureTopics(kafka.connection(), 3, quiet).then(
+        (difference) => ({ difference }),
+        () => undefined, // who controls the cluster may have yet to be elected
+      ),
+    );
+    expect(made).toEqual({ difference: null });
+    await kafka.restart(2);
+    await waitFor(
+      'every replica to be in sync',
+      async () => (await ask(kafka, inSync)).every((count) => count === 3),
+      30_000,
+    );
+
+    const difference = await ensureTopics(kafka.connection(), 4, quiet);
+    for (const { name } of topics) {
+      expect(difference).toContain(`${name} has 3 replicas, wanted are 4`);
+      expect(difference).toContain(`min.insync.replicas of ${name} is 2, declared is 3`);
+    }
+  }, 120_000);
+
   test('a node killed in the middle of sending: nothing rejected, nothing lost, each order in order', async () => {
+    await ensureTopics(kafka.connection(), 3, quiet);
     const publisher = await openPublisher({ connection: kafka.connection(), logger: quiet, giveUpAfterMs: 40_000 });
     const sent = events(200, 12_000);
     let acknowledged = 0;
@@ -37,7 +56,7 @@ describeKafka('a cluster of three', () => {
       await Promise.all(flights);
     })();
     await waitFor('a quarter acknowledged', () => acknowledged >= 3_000);
-    await kafka.kill(0); // leads a third of the partitions
+    await kafka.kill(0); // leads some of the partitions
     expect(acknowledged).toBeLessThan(sent.length);
     await sending;
     await publisher.close();
@@ -48,3 +67,23 @@ describeKafka('a cluster of three', () => {
     expect(folded.reduce((sum, { repeats }) => sum + repeats, 0)).toBe(0);
   }, 120_000);
 });
+
+async function ask<T>(kafka: TestKafka, what: (admin: kafkajs.Admin) => Promise<T>): Promise<T> {
+  const admin = clientOf(kafka.connection()).client.admin();
+  await admin.connect();
+  try {
+    return await what(admin);
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+async function livingNodes(admin: kafkajs.Admin): Promise<number> {
+  return (await admin.describeCluster()).brokers.length;
+}
+
+/** How many of its replicas each partition of the topics has in sync. */
+async function inSync(admin: kafkajs.Admin): Promise<number[]> {
+  const { topics: found } = await admin.fetchTopicMetadata({ topics: topics.map(({ name }) => name) });
+  return found.flatMap(({ partitions }) => partitions.map(({ isr }) => isr.length));
+}

@@ -1,8 +1,9 @@
 // A secured broker once: TLS with certificates made at run time, passwords by SCRAM, and the ACLs as declared.
 import { waitFor } from '@ballast/database/testing';
+import { describeKafka, type TestKafka } from '@ballast/infra-kafka/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ensureAccess, kafkaUsers, openKafkaConsumer, openPublisher, proveClient } from '../src/kafka/index.ts';
-import { describeKafka, event, orderId, quiet, type TestKafka, testKafka } from './support/kafka.ts';
+import { event, orderId, quiet, testKafka } from './support/kafka.ts';
 
 describeKafka('a secured broker', () => {
   let kafka: TestKafka;

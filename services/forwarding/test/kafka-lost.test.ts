@@ -1,69 +1,56 @@
-// With a real broker. A machine without Java or Maven skips, with the reason; CI does not.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// A subscriber of the topic that loses Kafka, with a real broker.
 import { waitFor } from '@ballast/database/testing';
-import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describeKafka, startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startForwarder } from './support/forwarder.ts';
 import { startSource } from './support/source.ts';
 import { started } from './support/started.ts';
 import { startSubscriber } from './support/subscriber.ts';
 
-const missing = missingForKafka();
-const required = process.env['CI'] === 'true';
-const directory = mkdtempSync(join(tmpdir(), 'ballast-lost-'));
+describeKafka("ways of one topic's subscribers", () => {
+  let kafka: TestKafka;
 
-describe.skipIf(missing !== undefined && !required)(
-  `ways of one topic's subscribers (${missing ?? 'with a real Kafka'})`,
-  () => {
-    let kafka: RunningKafka;
+  beforeAll(async () => {
+    kafka = await startTestKafka();
+  }, 120_000);
 
-    beforeAll(async () => {
-      kafka = await startKafka({ dataDir: directory, brokers: 1 });
-    }, 120_000);
+  afterAll(() => kafka.remove());
 
-    afterAll(async () => {
-      await kafka.kill(0);
-      rmSync(directory, { recursive: true });
-    });
+  test('a subscriber that loses Kafka is served directly, alone, from where it is; its watermarks stay true', async () => {
+    const source = await started(startSource('lost'));
+    const [losing, reading] = [await started(startSubscriber('losing')), await started(startSubscriber('reading'))];
+    const forwarder = await started(
+      startForwarder({ source, subscribers: [losing, reading], kafka: kafka.connection() }),
+    );
+    for (const subscriber of [losing, reading]) await subscriber.readTopic(kafka.connection(), forwarder);
+    const stateOf = async (name: string) =>
+      (await forwarder.list()).subscribers.find(({ subscriber }) => subscriber === name)?.state;
+    const standsBy = (name: string) =>
+      waitFor(`${name} to be Kafka's`, async () => (await stateOf(name)) === 'standing_by', 60_000);
+    const load = source.load(300);
+    await Promise.all([standsBy('losing'), standsBy('reading')]);
 
-    test('a subscriber that loses Kafka is served directly, alone, from where it is; its watermarks stay true', async () => {
-      const source = await started(startSource('lost'));
-      const [losing, reading] = [await started(startSubscriber('losing')), await started(startSubscriber('reading'))];
-      const forwarder = await started(
-        startForwarder({ source, subscribers: [losing, reading], kafka: kafka.connection() }),
-      );
-      for (const subscriber of [losing, reading]) await subscriber.readTopic(kafka.connection(), forwarder);
-      const stateOf = async (name: string) =>
-        (await forwarder.list()).subscribers.find(({ subscriber }) => subscriber === name)?.state;
-      const standsBy = (name: string) =>
-        waitFor(`${name} to be Kafka's`, async () => (await stateOf(name)) === 'standing_by', 60_000);
-      const load = source.load(300);
-      await Promise.all([standsBy('losing'), standsBy('reading')]);
+    await losing.leaveTopic();
+    await waitFor('to be served directly', async () => (await stateOf('losing')) === 'live', 30_000);
+    expect(await stateOf('reading')).toBe('standing_by');
+    const then = await losing.count();
+    await waitFor('deliveries to go on', async () => (await losing.count()) > then + 300, 30_000);
 
-      await losing.leaveTopic();
-      await waitFor('to be served directly', async () => (await stateOf('losing')) === 'live', 30_000);
-      expect(await stateOf('reading')).toBe('standing_by');
-      const then = await losing.count();
-      await waitFor('deliveries to go on', async () => (await losing.count()) > then + 300, 30_000);
-
-      await losing.readTopic(kafka.connection(), forwarder);
-      await standsBy('losing');
-      // Kafka is gone while it reads nothing: what Kafka has acknowledged meanwhile comes directly as well.
-      await losing.leaveTopic();
-      const written = losing.watermarks.length;
-      await kafka.kill(0);
-      const route = async () => (await forwarder.list()).sources[0]?.route;
-      await waitFor('the route to be direct', async () => (await route()) === 'direct', 20_000);
-      await waitFor('watermarks to go on', () => losing.watermarks.length > written + 2, 30_000);
-      await load.stop();
-      for (const subscriber of [losing, reading]) {
-        await subscriber.complete(source);
-        expect(await subscriber.differences(source)).toEqual([]);
-        expect(await subscriber.falseWatermarks(source)).toEqual([]);
-        expect(subscriber.watermarks.length).toBeGreaterThan(10);
-      }
-    }, 240_000);
-  },
-);
+    await losing.readTopic(kafka.connection(), forwarder);
+    await standsBy('losing');
+    // Kafka is gone while it reads nothing: what Kafka has acknowledged meanwhile comes directly as well.
+    await losing.leaveTopic();
+    const written = losing.watermarks.length;
+    await kafka.kill(0);
+    const route = async () => (await forwarder.list()).sources[0]?.route;
+    await waitFor('the route to be direct', async () => (await route()) === 'direct', 20_000);
+    await waitFor('watermarks to go on', () => losing.watermarks.length > written + 2, 30_000);
+    await load.stop();
+    for (const subscriber of [losing, reading]) {
+      await subscriber.complete(source);
+      expect(await subscriber.differences(source)).toEqual([]);
+      expect(await subscriber.falseWatermarks(source)).toEqual([]);
+      expect(subscriber.watermarks.length).toBeGreaterThan(10);
+    }
+  }, 240_000);
+});

@@ -1,11 +1,8 @@
-// With a real broker. A machine without Java or Maven skips, with the reason; CI does not.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// The route machine, with a real broker.
 import { waitFor } from '@ballast/database/testing';
-import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
+import { describeKafka, startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
 import { createLogger } from '@ballast/telemetry';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openKafkaSender } from '../src/delivery/send-to-kafka.ts';
 import { type RunningForwarder, startForwarder } from './support/forwarder.ts';
 import { startSource } from './support/source.ts';
@@ -14,22 +11,15 @@ import { startSubscriber } from './support/subscriber.ts';
 import { wrongOrders } from './support/topic.ts';
 
 const logger = createLogger({ service: 'forwarding', level: 'silent' });
-const missing = missingForKafka();
-const required = process.env['CI'] === 'true';
 
-describe.skipIf(missing !== undefined && !required)(`the route machine (${missing ?? 'with a real Kafka'})`, () => {
-  let kafka: RunningKafka;
-  let directory: string;
+describeKafka('the route machine', () => {
+  let kafka: TestKafka;
 
   beforeAll(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'ballast-route-'));
-    kafka = await startKafka({ dataDir: directory, brokers: 1 });
+    kafka = await startTestKafka();
   }, 120_000);
 
-  afterAll(async () => {
-    await kafka.kill(0);
-    rmSync(directory, { recursive: true });
-  });
+  afterAll(() => kafka.remove());
 
   const route = async (forwarder: RunningForwarder) => (await forwarder.list()).sources[0]?.route;
 

@@ -1,33 +1,23 @@
-// With a real broker. A machine without Java or Maven skips, with the reason; CI does not.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// A topic that was wiped, on a real broker.
 import { waitFor } from '@ballast/database/testing';
 import { ordersTopic } from '@ballast/events/kafka';
-import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
+import { describeKafka, startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
 import kafkajs from 'kafkajs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startForwarder } from './support/forwarder.ts';
 import { startSource, type TestSource } from './support/source.ts';
 import { started } from './support/started.ts';
 import { startSubscriber } from './support/subscriber.ts';
 import { wrongOrders } from './support/topic.ts';
 
-const missing = missingForKafka();
-const required = process.env['CI'] === 'true';
-const directory = mkdtempSync(join(tmpdir(), 'ballast-wiped-'));
-
-describe.skipIf(missing !== undefined && !required)(`a wiped topic (${missing ?? 'with a real Kafka'})`, () => {
-  let kafka: RunningKafka;
+describeKafka('a wiped topic', () => {
+  let kafka: TestKafka;
 
   beforeAll(async () => {
-    kafka = await startKafka({ dataDir: directory, brokers: 1 });
+    kafka = await startTestKafka();
   }, 120_000);
 
-  afterAll(async () => {
-    await kafka.kill(0);
-    rmSync(directory, { recursive: true });
-  });
+  afterAll(() => kafka.remove());
 
   /** A topic that was just made has no leaders for a moment. */
   const hasEverything = (source: TestSource) =>

@@ -1,10 +1,7 @@
 // A source that was restored, with a real broker: the topic keeps what was lost and what replaced it, and its readers end with
-// what the journal holds. A machine without Java or Maven skips, with the reason; CI does not.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// what the journal holds.
 import { waitFor } from '@ballast/database/testing';
-import { missingForKafka, startKafka } from '@ballast/infra-kafka';
+import { describeKafka, startTestKafka } from '@ballast/infra-kafka/testing';
 import { expect, test } from 'vitest';
 import { makeCluster } from './support/cluster.ts';
 import { startForwarder } from './support/forwarder.ts';
@@ -13,18 +10,12 @@ import { started } from './support/started.ts';
 import { startSubscriber } from './support/subscriber.ts';
 
 const LIMIT_MS = 60_000;
-const missing = missingForKafka();
-const required = process.env['CI'] === 'true';
 
-test.skipIf(missing !== undefined && !required)(
-  `restored on the route of the topic: its readers take back what was lost (${missing ?? 'with a real Kafka'})`,
-  async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'ballast-restore-'));
-    const kafka = await startKafka({ dataDir: directory, brokers: 1 });
+describeKafka('a restored source', () => {
+  test('on the route of the topic: its readers take back what was lost', async () => {
+    const kafka = await startTestKafka();
     // With a pid, like everything that is stopped also after a test that failed.
-    await started(
-      Promise.resolve({ pid: 0, close: () => kafka.kill(0).then(() => rmSync(directory, { recursive: true })) }),
-    );
+    await started(Promise.resolve({ pid: kafka.pid(0), close: () => kafka.remove() }));
     const cluster = await started(makeCluster('topic'));
     await cluster.start();
     await cluster.server().createDatabase('orders');
@@ -51,6 +42,5 @@ test.skipIf(missing !== undefined && !required)(
     await source.append('after it');
     await waitFor('the same by the topic', equal, LIMIT_MS);
     expect((await source.query('select generation from source_generation')).rows).toEqual([{ generation: 2 }]);
-  },
-  240_000,
-);
+  }, 240_000);
+});

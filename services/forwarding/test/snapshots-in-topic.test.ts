@@ -1,31 +1,20 @@
-// With a real broker. A machine without Java or Maven skips, with the reason; CI does not.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// Snapshots in the orders' topic, on a real broker.
 import { waitFor } from '@ballast/database/testing';
-import { missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describeKafka, startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startForwarder } from './support/forwarder.ts';
 import { change, lose, sell, startShop, today } from './support/shop.ts';
 import { started } from './support/started.ts';
 import { startSubscriber } from './support/subscriber.ts';
 import { readOrders } from './support/topic.ts';
 
-const missing = missingForKafka();
-const required = process.env['CI'] === 'true';
-
-describe.skipIf(missing !== undefined && !required)(`the orders' topic (${missing ?? 'with a real Kafka'})`, () => {
-  let kafka: RunningKafka;
-  let directory: string;
+describeKafka("the orders' topic", () => {
+  let kafka: TestKafka;
 
   beforeAll(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'ballast-snapshots-'));
-    kafka = await startKafka({ dataDir: directory, brokers: 1 });
+    kafka = await startTestKafka();
   }, 120_000);
-  afterAll(async () => {
-    await kafka.kill(0);
-    rmSync(directory, { recursive: true });
-  });
+  afterAll(() => kafka.remove());
 
   test('has a snapshot of each order whose events are gone, and goes on behind it', async () => {
     const source = await startShop('topic');

@@ -1,14 +1,12 @@
 // What must be true once nothing is on its way any more: the checker's invariants, and the read model equal to the journal.
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { waitFor } from '@ballast/database/testing';
 import pg from 'pg';
 import { request } from 'undici';
 import { expect } from 'vitest';
 import { check } from '../../../load-tests/checker/check.ts';
-import { layoutOf } from '../../../scripts/system/layout.ts';
-import { type RunFile, readCredentials, secretsOf, serviceOf } from '../../../scripts/system/run-file.ts';
-import { cards } from '../../../scripts/system/terminal.ts';
+import { openOrders } from '../../../load-tests/checker/quiet.ts';
+import { checkInputOf } from '../../../scripts/system/check-input.ts';
+import { type RunFile, readCredentials, serviceOf } from '../../../scripts/system/run-file.ts';
 
 /** A killed collection's leases (deadline and margin, 8 s), then inquiries until the horizon is over. */
 const QUIET_LIMIT_MS = 30_000;
@@ -30,33 +28,25 @@ export async function query<T extends pg.QueryResultRow>(
 
 /** Resolves when every order is decided. */
 export async function quiet(run: RunFile): Promise<void> {
-  await waitFor(
-    'every order to be decided',
-    async () => {
-      const open = await query<{ count: number }>(
-        run.databases.orders,
-        `select count(*)::int as count from orders where status in ('processing', 'in_doubt', 'reversing')`,
-      );
-      return open[0]?.count === 0;
-    },
-    QUIET_LIMIT_MS,
-  );
+  const client = new pg.Client(run.databases.orders);
+  await client.connect();
+  try {
+    await waitFor('every order to be decided', async () => (await openOrders(client)) === 0, QUIET_LIMIT_MS);
+  } finally {
+    await client.end();
+  }
 }
 
-/** Every invariant the checker knows, over the whole run: databases, banks' books, what terminals were told, all logs. */
-export async function expectInvariants(run: RunFile, historyFile: string): Promise<void> {
-  const layout = layoutOf(run.data_dir);
-  const { results } = await check({
-    orders: run.databases.orders,
-    query: run.databases.query,
-    control: run.databases.control,
-    books: Object.values(run.banks).map(({ books_file }) => books_file),
-    histories: [historyFile],
-    logs: readdirSync(layout.logs).map((name) => join(layout.logs, name)),
-    quiet: true,
-    cards: Object.values(cards),
-    secrets: secretsOf(readCredentials(run)),
-  });
+/**
+ * Every invariant the checker knows, over the whole run: databases, banks' books, what terminals were told, all logs. Texts of
+ * /metrics only where the test did nothing that makes a transaction long (I-27).
+ */
+export async function expectInvariants(
+  run: RunFile,
+  historyFile: string,
+  metrics: readonly string[] = [],
+): Promise<void> {
+  const { results } = await check(checkInputOf(run, { histories: [historyFile], metrics, quiet: true }));
   expect(results.flatMap(({ id, violations }) => violations.map((text) => `${id} ${text}`))).toEqual([]);
 }
 

@@ -3,20 +3,25 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll } from 'vitest';
 import type { ServiceName } from '../../../scripts/system/layout.ts';
 import { bankNames } from '../../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../../scripts/system/start-system.ts';
+import { openTills, type Tills } from './tills.ts';
 
 export interface SystemUnderTest {
   readonly system: System;
   /** Holds `.ballast`. */
   readonly folder: string;
-  /** Every line the launcher said. */
-  readonly said: readonly string[];
+  readonly tills: Tills;
+}
+
+interface Started extends SystemUnderTest {
   /** Stops everything; removes the folder unless something failed: then it stays, and is named. */
   end(failed: boolean): Promise<void>;
 }
 
+const START_LIMIT_MS = 180_000;
 const horizonMs = 2_000;
 const latency = { p50_ms: 5, p99_ms: 30 };
 
@@ -26,7 +31,35 @@ export interface UnderTestOptions {
   readonly kafka?: boolean;
 }
 
-export async function startUnderTest(label: string, options: UnderTestOptions = {}): Promise<SystemUnderTest> {
+/** For the tests of this file or describe: there from before the first to after the last of them. */
+export function systemOfTheseTests(label: string, options: UnderTestOptions = {}): SystemUnderTest {
+  let started: Started | undefined;
+  let failed = false;
+  const there = () => {
+    if (started === undefined) throw new Error('BUG: used before its tests began');
+    return started;
+  };
+  beforeAll(async () => {
+    started = await start(label, options);
+  }, START_LIMIT_MS);
+  afterEach(({ task }) => {
+    failed ||= task.result?.state === 'fail';
+  });
+  afterAll(() => started?.end(failed));
+  return {
+    get system() {
+      return there().system;
+    },
+    get folder() {
+      return there().folder;
+    },
+    get tills() {
+      return there().tills;
+    },
+  };
+}
+
+async function start(label: string, options: UnderTestOptions): Promise<Started> {
   const folder = mkdtempSync(join(tmpdir(), `ballast-e2e-${label}-`));
   chmodSync(folder, 0o711); // entered by the user that PostgreSQL runs as when tests run as root
   const said: string[] = [];
@@ -37,11 +70,13 @@ export async function startUnderTest(label: string, options: UnderTestOptions = 
     ...options,
     log: (line) => said.push(line),
   });
+  const tills = openTills(system.runFile, join(folder, 'terminals.history.jsonl'));
   return {
     system,
     folder,
-    said,
+    tills,
     end: async (failed) => {
+      await tills.close();
       await system.stop();
       if (failed) process.stderr.write(`kept for whoever looks for the reason: ${folder}\n${said.join('\n')}\n`);
       else rmSync(folder, { recursive: true, force: true });

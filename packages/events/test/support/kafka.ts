@@ -1,10 +1,7 @@
-// A real broker for a test file, events to send, and everything that a topic holds read back by another client instance.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type KafkaOptions, missingForKafka, type RunningKafka, startKafka } from '@ballast/infra-kafka';
+// A real broker with the orders' topic, events to send, and everything that a topic holds read back by another client instance.
+import type { KafkaOptions } from '@ballast/infra-kafka';
+import { startTestKafka, type TestKafka } from '@ballast/infra-kafka/testing';
 import kafkajs from 'kafkajs';
-import { describe } from 'vitest';
 import {
   endOffsets,
   ensureTopics,
@@ -14,39 +11,22 @@ import {
   ordersTopic,
 } from '../../src/kafka/index.ts';
 
-const missing = missingForKafka();
-
-/** A machine without Java or Maven skips, with the reason; CI does not. */
-export const describeKafka =
-  missing === undefined || process.env['CI'] === 'true'
-    ? describe
-    : (name: string, _: () => void) => describe.skip(`${name} (${missing})`, () => {});
-
 export const quiet: KafkaLogger = { info: () => {}, warn: () => {}, error: () => {} };
-
-export interface TestKafka extends RunningKafka {
-  remove(): Promise<void>;
-}
 
 /** `started` is told where the nodes listen, before any client connects: a proxy in front needs it. */
 export async function testKafka(
-  options: Omit<KafkaOptions, 'dataDir'> = { brokers: 1 },
+  options: Partial<Omit<KafkaOptions, 'dataDir'>> = {},
   started: (ports: readonly number[]) => void = () => {},
 ): Promise<TestKafka> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'ballast-kafka-'));
-  const kafka = await startKafka({ dataDir, ...options });
-  const remove = async () => {
-    await Promise.all(kafka.ports.map((_, node) => kafka.kill(node)));
-    rmSync(dataDir, { recursive: true, force: true });
-  };
+  const kafka = await startTestKafka(options);
   started(kafka.ports);
   try {
     await ensureTopics(kafka.connection(), kafka.ports.length, quiet);
   } catch (error) {
-    await remove(); // nobody else knows of it yet
+    await kafka.remove(); // nobody else knows of it yet
     throw error;
   }
-  return { ...kafka, remove };
+  return kafka;
 }
 
 export interface StoredRecord {
