@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import knexFactory, { type Knex } from 'knex';
 import pg from 'pg';
 import { refuseReadOnly } from './read-only.ts';
-import { leaveWhenSilent } from './silence.ts';
+import { leaveIfGone, leaveWhenSilent } from './silence.ts';
 
 export type { Knex } from 'knex';
 
@@ -66,37 +66,29 @@ export function openDatabase(options: DatabaseOptions): Knex {
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(' '),
     } as Knex.PgConnectionConfig,
-    pool: { min: 0, max: poolMax, ...keptToLivingServers(statementTimeoutMs) },
+    pool: {
+      min: 0,
+      max: poolMax,
+      afterCreate: afterCreate(statementTimeoutMs),
+      validate: (client: pg.Client) => !leaveIfGone(client),
+    },
     acquireConnectionTimeout: ACQUIRE_TIMEOUT_MS,
     log: SILENT,
   });
 }
 
-/** What each connection of a pool goes through when it is opened, and again when it is taken out. */
-function keptToLivingServers(statementTimeoutMs: number) {
-  const openedAt = new WeakMap<pg.Client, number>();
-  let silentSince = Number.NEGATIVE_INFINITY;
-
-  function afterCreate(client: pg.Client, done: (error: unknown) => void): void {
-    openedAt.set(client, performance.now());
-    leaveWhenSilent(client, statementTimeoutMs, (since) => {
-      silentSince = since;
-    });
+/** What each new connection goes through. One that is refused must be closed here: knex keeps no hold of it. */
+function afterCreate(statementTimeoutMs: number) {
+  return (client: pg.Client, done: (error: unknown) => void): void => {
+    leaveWhenSilent(client, statementTimeoutMs);
     refuseReadOnly((text) => client.query(text)).then(
       () => done(null),
       (error: unknown) => {
-        client.end().catch(() => undefined); // knex keeps no hold of it; there is nobody to tell
+        client.end().catch(() => undefined); // there is nobody to tell
         done(error);
       },
     );
-  }
-
-  /** What was open when a question went unanswered leads to the same machine, and would take its own time to show it. */
-  function validate(client: pg.Client): boolean {
-    return (openedAt.get(client) ?? 0) > silentSince;
-  }
-
-  return { afterCreate, validate };
+  };
 }
 
 /** Runs every *.sql file of the directory that has not run yet, in name order, each in a transaction of its own. */

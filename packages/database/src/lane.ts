@@ -6,7 +6,7 @@
 import pg from 'pg';
 import { refuseLossySettings } from './durability.ts';
 import { refuseReadOnly } from './read-only.ts';
-import { leaveWhenSilent } from './silence.ts';
+import { leaveIfGone, leaveWhenSilent } from './silence.ts';
 
 const CONNECT_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 5_000;
@@ -37,6 +37,7 @@ export function openLane(options: LaneOptions): Lane {
   let current: pg.Client | null = null;
 
   async function connect(giveUpAt: number): Promise<pg.Client> {
+    if (current !== null && leaveIfGone(current)) current = null;
     for (let backoff = FIRST_BACKOFF_MS; current === null; backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2)) {
       try {
         current = await open();

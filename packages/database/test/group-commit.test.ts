@@ -221,6 +221,15 @@ test('a server that says nothing any more is left after a while, and the rows ar
   expect(await result).toEqual({ kind: 'absent', resent: true });
 });
 
+test('a server that one statement has found silent is not asked by another one: it goes on a new connection', async () => {
+  const [first, second] = [openCommit({ statementTimeoutMs: 200 }), openCommit()];
+  await first.submit(row(0), soon());
+  await second.submit(row(1), soon());
+  proxy.vanish();
+  await first.submit(row(2), soon());
+  expect(await second.submit(row(3), soon())).toMatchObject({ kind: 'applied', resent: false });
+});
+
 test('a server that falls silent while a connection is being opened is left too: the row goes on another one', async () => {
   const target = new URL(db.url);
   let silenced = 0;
