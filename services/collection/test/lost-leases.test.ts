@@ -5,7 +5,7 @@ import { defaultRules } from '@ballast/resilience';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { PaymentsCore } from '../src/payments/core.ts';
 import { openCases } from '../src/payments/persons.sql.ts';
-import { runOnce } from '../src/workers/resolver.ts';
+import { runOnce, runResolver } from '../src/workers/resolver.ts';
 import { openTestPayments, quickResolving, type TestPayments } from './support/open-payments.ts';
 
 let t: TestPayments;
@@ -231,6 +231,14 @@ describe('times that were stamped before the clock went back an hour', () => {
     await back(order);
     await runOnce(t.core);
     expect(await t.order(order)).toMatchObject({ status: 'approved' });
+  });
+
+  test('a lease: the resolver that runs for ever looks there too', async () => {
+    const order = await inDoubt();
+    await back(order);
+    const resolver = runResolver(t.core);
+    await waitFor('the approval', async () => (await t.order(order))['status'] === 'approved');
+    await resolver.close();
   });
 
   test('a lease that our own clock may have given is kept', async () => {

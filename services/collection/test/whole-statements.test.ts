@@ -60,7 +60,7 @@ test('a lease', async () => {
   await t.knex.raw("update orders set work = 'reverse', lease_until = now() - interval '1 s' where order_id = ?", [
     orderId,
   ]);
-  const [candidate] = await dueOrders(t.knex, [{ channel: 'bank_a', work: 'reverse' }], 1);
+  const [candidate] = await dueOrders(t.knex, [{ channel: 'bank_a', work: 'reverse' }], 1, false);
   if (candidate === undefined) throw new Error('nothing is due');
   await hideAttempt();
   await expect(takeLease(t.knex, candidate, 'test', 1_000)).rejects.toMatchObject(NOT_WHOLE);

@@ -28,25 +28,29 @@ export interface Candidate extends Line {
 }
 
 /**
- * What is due on each of the lines, longest due first, over all merchants; no lock. Index orders_work, every partition, two
- * ranges of it: past leases, and those that no clock of ours would give.
+ * What is due on each of the lines, longest due first, over all merchants; no lock. Index orders_work, every partition. With
+ * `beyond`, a second range of it too: leases that no clock of ours would give.
  */
-export async function dueOrders(knex: Knex, lines: readonly Line[], limit: number): Promise<Candidate[]> {
-  const within = (range: string) => `(
-       select merchant_id, order_id, lease_epoch from orders o
-       where o.channel = l.channel and o.work = l.work and ${range} order by o.lease_until limit :limit)`;
+export async function dueOrders(
+  knex: Knex,
+  lines: readonly Line[],
+  limit: number,
+  beyond: boolean,
+): Promise<Candidate[]> {
+  const ranges = ['o.lease_until < now()', ...(beyond ? [`o.lease_until > now() + ${BEYOND}`] : [])];
   const { rows } = await knex.raw(
     `select l.channel, l.work, c.merchant_id, c.order_id, c.lease_epoch
      from unnest(cast(:channels as text[]), cast(:works as text[])) as l(channel, work) cross join lateral (
-       ${within('o.lease_until < now()')}
-       union all
-       ${within(`o.lease_until > now() + ${BEYOND}`)}
-       limit :limit
+       ${ranges.map(candidatesIn).join(' union all ')}
      ) c`,
     { channels: lines.map((line) => line.channel), works: lines.map((line) => line.work), limit },
   );
   return rows;
 }
+
+const candidatesIn = (range: string) => `(
+  select merchant_id, order_id, lease_epoch from orders o
+  where o.channel = l.channel and o.work = l.work and ${range} order by o.lease_until limit :limit)`;
 
 export interface Leased extends OrderRow {
   readonly work: Work;

@@ -49,7 +49,7 @@ export const races = {
     prepare: inDoubt,
     meet: async (t, both, { order }) => {
       await t.knex.raw("update orders set lease_until = now() - interval '1 ms' where order_id = ?", [order]);
-      const due = await dueOrders(t.knex, [{ channel: 'bank_a', work: 'inquire' }], 10_000);
+      const due = await dueOrders(t.knex, [{ channel: 'bank_a', work: 'inquire' }], 10_000, false);
       const candidate = due.find((one) => one.order_id === order);
       if (candidate === undefined) throw new Error(`${order} is not due`);
       const ends = await Promise.all(both.map((core) => resolveDoubt(core, candidate)));
@@ -113,7 +113,7 @@ async function finish(t: TestPayments, order: string): Promise<void> {
   ] as const;
   for (let tries = 0; tries < 500 && (await t.order(order))['work'] !== null; tries++) {
     await t.knex.raw("update orders set lease_until = now() - interval '1 ms' where order_id = ?", [order]);
-    const candidate = (await dueOrders(t.knex, lines, 10_000)).find((one) => one.order_id === order);
+    const candidate = (await dueOrders(t.knex, lines, 10_000, false)).find((one) => one.order_id === order);
     if (candidate !== undefined) await resolveDoubt(t.core, candidate);
   }
 }
