@@ -166,6 +166,15 @@ test('an approval whose commit 2 was refused is learnt as soon as it can be, wit
   expect(await t.events(order)).toEqual(['accepted', 'approved']);
 });
 
+test('a process that is told to stop while a bank is about to answer learns that answer first', async () => {
+  const leaving = await t.instance('test-leaving');
+  await t.script('bank_a', { extra_latency_ms: 300 });
+  const paying = t.pay(t.command({}, { deadlineMs: 10_000 }), leaving);
+  await waitFor('commit 1', () => leaving.inFlight.size === 1);
+  await leaving.close();
+  expect(await paying).toMatchObject({ status: 201, json: { status: 'approved' } });
+});
+
 describe('an inquiry whose lease was lost', () => {
   /** In doubt, and its inquiry is on its way back to `held`. */
   async function inquiring() {

@@ -8,6 +8,7 @@ import type { Logger } from '@ballast/telemetry';
 import type { Knex } from 'knex';
 import type { CardVault } from '../cards/vault.ts';
 import type { Merchant, Route, TerminalIdentity } from '../merchants/directory.ts';
+import { beforeDeadline } from './deadline.ts';
 import { takeLateAnswer } from './late-answer.ts';
 import { insertPayments, learn } from './payments.sql.ts';
 import { defaultResolving, type Resolving } from './resolving.ts';
@@ -76,6 +77,8 @@ const MAX_WAITING = 5_000;
  */
 const LOOKUPS = { maxInFlight: 4, maxWaiting: 200 };
 const LATE_ANSWERS = { maxInFlight: 2, maxWaiting: 2_000 };
+/** Of the five seconds that a service has for closing: for banks that are about to answer, also where the terminal has hung up. */
+const LAST_ANSWERS_MS = 3_000;
 
 export type PaymentsCore = ReturnType<typeof openPayments>;
 
@@ -104,8 +107,15 @@ export function openPayments(options: PaymentsOptions) {
     lookups: createSemaphore(LOOKUPS),
     /** Late ones, and what could not be learnt under a lease. */
     lateAnswers: createSemaphore(LATE_ANSWERS),
+    /** What is under way is still learnt, if the bank says it soon; a resolver asks for the rest. */
     async close(): Promise<void> {
-      await Promise.all([accept.close(), learnt.close()]);
+      await accept.close();
+      await beforeDeadline(
+        Promise.allSettled(core.inFlight.values()),
+        performance.now() + LAST_ANSWERS_MS,
+        () => undefined,
+      );
+      await learnt.close();
     },
   };
   for (const channel of options.channels.values())
