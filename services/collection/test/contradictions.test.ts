@@ -1,5 +1,5 @@
-// One desk of a bank says what another denies. "Never heard of it" ends nothing of which the bank has spoken before, were it
-// with another amount: the charge may well stand.
+// One desk of a bank says what another denies. "Never heard of it" ends nothing that the bank has answered before, were it with
+// another amount: the charge may well stand.
 import { uuidv7 } from '@ballast/database';
 import { waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
