@@ -52,8 +52,8 @@ export function openKafkaSender(options: KafkaSenderOptions): Sender {
     proven = true;
     const now = await readTopicPlace(connection, ordersTopic, logger);
     const lost = place === null ? null : whatIsLost(place, now);
+    if (lost !== null) throw new TopicLost(lost, now);
     place = now;
-    if (lost !== null) throw new TopicLost(lost);
     return openPublisher({ connection, logger, giveUpAfterMs: GIVE_UP_AFTER_MS });
   }
 
@@ -95,7 +95,11 @@ export function openKafkaSender(options: KafkaSenderOptions): Sender {
         const failed = publisher;
         publisher = undefined;
         failed?.close();
-        if (error instanceof TopicLost) onLost(error.message);
+        if (error instanceof TopicLost) {
+          // The two together, and only where somebody is told: a lead that ended meanwhile leaves the loss to the next one.
+          place = error.now;
+          onLost(error.message);
+        }
         if (error instanceof PublishFailed && error.reason === 'topic_wiped') {
           place = null; // what is there now is where it begins again
           onLost('its offsets went back');
@@ -112,7 +116,14 @@ export function openKafkaSender(options: KafkaSenderOptions): Sender {
   };
 }
 
-class TopicLost extends Error {}
+class TopicLost extends Error {
+  /** Where the topic begins again. */
+  readonly now: TopicPlace;
+  constructor(why: string, now: TopicPlace) {
+    super(why);
+    this.now = now;
+  }
+}
 
 function splitAtWatermarks(messages: readonly OutgoingMessage[]): readonly (readonly OutgoingMessage[])[] {
   const parts: OutgoingMessage[][] = [];
