@@ -29,7 +29,8 @@ create table consumer_held (
   source text not null,
   version integer not null,
   generation integer not null,
-  event jsonb not null,
+  -- Not jsonb, which refuses what JSON can say and a text of PostgreSQL cannot: it is to be kept whatever it is.
+  event json not null,
   held_at timestamptz not null default clock_timestamp(),
   primary key (order_id, source, version, generation)
 );
@@ -42,7 +43,7 @@ create table consumer_parked (
   version integer not null,
   generation integer not null,
   reason text not null,
-  event jsonb not null,
+  event json not null,
   tries integer not null default 1,
   parked_at timestamptz not null default clock_timestamp(),
   primary key (order_id, source, version, generation)

@@ -31,6 +31,7 @@ const byClass: Readonly<Record<string, Failure>> = {
   XX: 'unavailable', // internal, corrupted
 };
 const KNEX_SEPARATOR = ' - ';
+const MOST_CHARACTERS = 2_000;
 const QUERY_CANCELLED = '57014';
 /** A statement of `apply` failed, and `apply` went on: its bug, not the database's. */
 const TRANSACTION_ABORTED = '25P02';
@@ -60,6 +61,10 @@ export function failureOf(error: unknown): Failure {
  * message. Knex puts the statement with all its values before it, which may be a merchant's data.
  */
 export function reasonOf(error: unknown): string {
+  return wordsOf(error).replaceAll('\0', '').slice(0, MOST_CHARACTERS); // a text of PostgreSQL has no NUL
+}
+
+function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (!(error instanceof pg.DatabaseError)) return error.message;
   const end = error.message.lastIndexOf(KNEX_SEPARATOR);

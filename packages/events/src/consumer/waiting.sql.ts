@@ -23,7 +23,7 @@ export async function hold(trx: Knex.Transaction, events: readonly OrderEvent[],
   if (kept.length === 0) return;
   await trx.raw(
     `insert into consumer_held (order_id, source, version, generation, event)
-     select order_id, source, version, generation, event::jsonb
+     select order_id, source, version, generation, event::json
      from unnest(?::uuid[], ?::text[], ?::int[], ?::int[], ?::text[]) as t(order_id, source, version, generation, event)
      on conflict do nothing`,
     [
@@ -81,7 +81,7 @@ export async function dropHeld(trx: Knex.Transaction, events: readonly OrderEven
 export async function parkEvent(trx: Knex.Transaction, event: OrderEvent, reason: string): Promise<number> {
   await trx.raw(
     `insert into consumer_parked as p (order_id, source, merchant_id, version, generation, reason, event)
-     values (?, ?, ?, ?, ?, ?, ?::jsonb)
+     values (?, ?, ?, ?, ?, ?, ?::json)
      on conflict (order_id, source, version, generation)
      do update set reason = excluded.reason, tries = p.tries + 1, parked_at = excluded.parked_at`,
     [event.order_id, event.source, event.merchant_id, event.version, event.generation, reason, JSON.stringify(event)],

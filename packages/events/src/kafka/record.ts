@@ -82,11 +82,11 @@ export function messageOf(record: IncomingRecord): { readonly kind: string } | u
   const header = (name: string): string | undefined => headers?.[name]?.toString();
   const source = header('ce_source');
   const generation = Number(header('ce_generation'));
-  if (value === null || source === undefined || !isCount(generation)) return undefined;
+  if (value === null || source === undefined || !isName(source) || !isCount(generation)) return undefined;
   const type = header('ce_type') ?? '';
   if (type === WATERMARK_TYPE) {
-    const watermark = watermarkSchema.safeParse({ ...asObject(parsed(value)), kind: 'watermark', source, generation });
-    return watermark.data;
+    const mark = watermarkSchema.safeParse({ ...asObject(parsed(value)), kind: 'watermark', source, generation }).data;
+    return mark !== undefined && canBeKept(mark) ? mark : undefined;
   }
   const event = {
     kind: 'event',
@@ -109,8 +109,29 @@ export function messageOf(record: IncomingRecord): { readonly kind: string } | u
 
 const uuid = z.uuid();
 
+/** What the consumer's tables hold of a record's place. Beyond it nothing could be stored of it, not even that it is wrong. */
+const MOST_COUNTED = 2_147_483_647;
+const LONGEST_NAME = 200;
+
 function isCount(value: number): boolean {
-  return Number.isInteger(value) && value >= 1;
+  return Number.isInteger(value) && value >= 1 && value <= MOST_COUNTED;
+}
+
+function isName(text: string): boolean {
+  return text.length <= LONGEST_NAME && !text.includes('\0');
+}
+
+/** A watermark has no order under which it could be parked. */
+function canBeKept({ node, value, after, since, replaced }: Watermark): boolean {
+  const times = [value, after, since, ...replaced.map(({ from }) => from)];
+  return isName(node) && times.every(isTime) && replaced.every(({ generation }) => isCount(generation));
+}
+
+/** The contract looks at the form; there is no 30th of February. */
+function isTime(text: string | null): boolean {
+  if (text === null) return true;
+  const at = new Date(text);
+  return at.getTime() >= 0 && at.toISOString().slice(0, -1) === text.slice(0, -4);
 }
 
 function asObject(value: unknown): object {
