@@ -29,7 +29,8 @@ if (!existsSync(join(root, 'scripts', `${command}.ts`))) {
 const node = await findNode();
 const env = {
   ...process.env,
-  PATH: dirname(node) + delimiter + (process.env.PATH ?? ''),
+  // What `npm test` has fetched (scripts/gate) stands behind what the machine has of its own.
+  PATH: [dirname(node), process.env.PATH ?? '', join(root, '.cache', 'tools', 'bin')].join(delimiter),
   npm_config_update_notifier: 'false',
 };
 await installOnce();
