@@ -1,6 +1,7 @@
 // House rules that run as a test: pattern → use instead.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 
 const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { encoding: 'utf8' })
@@ -53,6 +54,23 @@ test('no line breaks a house rule', () => {
 test('no source file is longer than 400 lines', () => {
   const long = tracked.filter((file) => readFileSync(file, 'utf8').split('\n').length > 401);
   expect(long).toEqual([]);
+});
+
+/** Tools that drive a service's insides, and say which. */
+const insiders = ['load-tests/doubt.ts', 'load-tests/sweep/rounds.ts', 'scripts/break.ts'];
+const workspaceOf = (path: string) => /^(packages|services|infra)\/[^/]+/.exec(path)?.[0];
+
+test('no relative import reaches into a package or service from outside, or out of its sources', () => {
+  const reaching = tracked.flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/(?:from|import\() ?'(\.[^']+)'/g)]
+      .map(([, path = '']) => join(dirname(file), path))
+      .filter((path) => {
+        if (workspaceOf(path) === workspaceOf(file)) return false;
+        return workspaceOf(path) !== undefined ? !insiders.includes(file) : file.includes('/src/');
+      })
+      .map((path) => `${file} → ${path}`),
+  );
+  expect(reaching).toEqual([]);
 });
 
 test('declared dependencies between packages are the arrows of ARCHITECTURE.md', () => {
