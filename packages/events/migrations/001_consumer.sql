@@ -49,8 +49,9 @@ create table consumer_parked (
   primary key (order_id, source, version, generation)
 );
 
--- Everything decided before `value` is applied, held or parked here, by whatever route it came. Never goes back, but for a
--- newer generation. Watermarks of one node are taken one after the other, under the lock of its row.
+-- Everything decided before `value` is applied, held or parked here, by whatever route it came; which proves something once
+-- the source's lost histories are dealt with (consumer_replaced). Never goes back, but for a newer generation. Watermarks of one
+-- node are taken one after the other, under the lock of its row.
 create table consumer_watermark (
   source text not null,
   node text not null,
@@ -77,11 +78,13 @@ create table consumer_stream (
   primary key (source, node, route, partition)
 );
 
--- What the watermarks proven here have said of lost histories: what a generation before `generation` issued at
+-- What the watermarks taken here have said of lost histories: what a generation before `generation` issued at
 -- `replaced_from` or later may never have happened. One row an incident.
 create table consumer_replaced (
   source text not null,
   generation integer not null,
   replaced_from timestamptz not null,
+  -- Orders up to this one are marked that may have more than there is; null: all are. No watermark of the source is proven before.
+  marked_up_to uuid default '00000000-0000-0000-0000-000000000000',
   primary key (source, generation)
 );

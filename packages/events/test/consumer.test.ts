@@ -245,6 +245,21 @@ test('a database that is away parks nothing: the delivery fails as a whole and i
   expect(await consumer.deliver([orderEvent(order, 1)])).toMatchObject({ applied: 1 });
 });
 
+test('a batch that takes longer than a transaction may is applied in parts', async () => {
+  const short = { transactionTimeoutMs: 500, statementTimeoutMs: 60_000 };
+  const hurried = openDatabase({ url: database.url, applicationName: 'consumer test', poolMax: 1, ...short });
+  const consumer = open({
+    knex: hurried,
+    apply: async (trx, events) => {
+      if (events.length > 2) await trx.raw('select pg_sleep(30)');
+      await apply(trx, events);
+    },
+  });
+  const orders = Array.from({ length: 5 }, newOrderId);
+  expect(await consumer.deliver(orders.map((order) => orderEvent(order, 1)))).toMatchObject({ applied: 5, parked: 0 });
+  await hurried.destroy();
+});
+
 test.each([
   ['a column is missing', 'update consumer_position set not_there = 1'],
   ['a right was revoked', 'set local role pg_monitor; select count(*) from effect'],

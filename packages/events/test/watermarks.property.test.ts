@@ -1,128 +1,11 @@
-// Every schedule of a topic, a direct route, a lagging reader, resets, wipes and restores: what is claimed is always true,
-// as long as no reader loses events without losing a watermark with them (there is one a second). The routes here do what contracts/order-event.ts says of a watermark; the log, the topic and the consumer are lists.
-import { BEFORE_EVERYTHING, type Watermark } from '@ballast/contracts';
+// Every schedule of a topic, a direct route, a lagging reader, resets, wipes and restores, of the reader and of the source: what
+// is claimed is always true, as long as no reader loses events without losing a watermark with them that says more than those
+// that it keeps (there is one a second).
+import { BEFORE_EVERYTHING } from '@ballast/contracts';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import {
-  goOn,
-  NOTHING_PROVEN,
-  type Proven,
-  prove,
-  type StreamPosition,
-  type Stretch,
-} from '../src/consumer/watermarks.ts';
-
-/** An event was decided at `at`, and stands where it is committed, later. */
-interface LoggedEvent {
-  readonly kind: 'event';
-  readonly at: number;
-  readonly id: number;
-}
-interface LoggedMark {
-  readonly kind: 'mark';
-  /** Everything decided before it stands before it. */
-  readonly value: number;
-  /** The time at which it was committed. */
-  readonly committed: number;
-}
-type Logged = LoggedEvent | LoggedMark;
-type Sent = LoggedEvent | { readonly kind: 'mark'; readonly mark: Watermark };
-
-const text = (at: number) =>
-  at <= 0 ? BEFORE_EVERYTHING : `2026-11-24T${new Date(at * 1_000).toISOString().slice(11, -1)}000Z`;
-
-/** One way of sending: a position in the log, and the last watermark sent. */
-class Route {
-  at = 0;
-  last: LoggedMark | undefined;
-  private begun = false;
-  private run = 0;
-
-  next(log: readonly Logged[]): Sent[] {
-    const entry = log[this.at];
-    if (entry === undefined) return [];
-    const sent: Sent[] = [];
-    if (!this.begun) sent.push(this.begin(log));
-    this.at++;
-    if (entry.kind === 'event') return [...sent, entry];
-    if (this.last !== undefined && entry.value <= this.last.value) return sent;
-    const after = text(this.last?.value ?? 0);
-    // Committed before this time: everything before it was decided before.
-    const since = this.last === undefined || this.last.committed === 0 ? null : text(this.last.committed);
-    sent.push({ kind: 'mark', mark: markOf(this.run, text(entry.value), after, since) });
-    this.last = entry;
-    return sent;
-  }
-
-  /** Goes on from a place in the log: everything before it was decided before `from`. */
-  beginAt(at: number): void {
-    this.at = at;
-    this.begun = false;
-  }
-
-  private begin(log: readonly Logged[]): Sent {
-    this.begun = true;
-    this.run++;
-    const from = this.at === 0 ? 0 : log.slice(0, this.at).reduce((most, it) => Math.max(most, timeOf(it)), 0) + 1;
-    this.last = { kind: 'mark', value: from, committed: 0 };
-    return { kind: 'mark', mark: markOf(this.run, text(from), null, null) };
-  }
-}
-
-class Reader {
-  proven: Proven = NOTHING_PROVEN;
-  private streams: readonly StreamPosition[] = [];
-  readonly has = new Set<number>();
-  /** The last watermark of each stream, and the streams on which events came since the copy was made. */
-  readonly last = new Map<string, string>();
-  readonly brought = new Set<string>();
-
-  take(route: string, partition: number, partitions: number, sent: Sent): void {
-    const stream = `${route} ${partition}`;
-    if (sent.kind === 'event') {
-      this.has.add(sent.id);
-      this.brought.add(stream);
-      return;
-    }
-    this.last.set(stream, sent.mark.value);
-    const known = this.streams.find((one) => one.route === route && one.partition === partition);
-    const moved = { route, partition, partitions, stretch: goOn(known?.stretch, sent.mark) };
-    const others = this.streams.filter((one) => one !== known);
-    ({ proven: this.proven, streams: this.streams } = prove(this.proven, [...others, moved], []));
-  }
-
-  copy(): Reader {
-    const copy = new Reader();
-    Object.assign(copy, { proven: this.proven, streams: this.streams });
-    for (const id of this.has) copy.has.add(id);
-    for (const [stream, value] of this.last) copy.last.set(stream, value);
-    this.brought.clear();
-    return copy;
-  }
-
-  /** A watermark came after the copy was made, on every stream that brought an event. */
-  hasMoreMarksThan(copy: Reader): boolean {
-    return [...this.brought].every((stream) => (this.last.get(stream) ?? '') > (copy.last.get(stream) ?? ''));
-  }
-}
-
-function timeOf(entry: Logged): number {
-  return entry.kind === 'event' ? entry.at : entry.committed;
-}
-
-function markOf(run: number, value: string, after: string | null, since: string | null): Watermark {
-  return {
-    kind: 'watermark',
-    source: 's',
-    generation: 1,
-    node: 'n',
-    value,
-    run: String(run),
-    after,
-    since,
-    replaced: [],
-  };
-}
+import { goOn, type Proven, type Stretch } from '../src/consumer/watermarks.ts';
+import { checkClaim, markOf, Reader, Route, type Sent, Source, text } from './support/watermark-model.ts';
 
 const step = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('write' as const), open: fc.nat(3) }) },
@@ -137,17 +20,25 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('back up' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restore' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('restore source' as const),
+      back: fc.nat(8),
+      written: fc.nat(2),
+      dated: fc.boolean(),
+      behind: fc.boolean(),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('mark' as const), most: fc.integer({ min: 1, max: 6 }) }) },
 );
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 const PARTITIONS = 2;
 
-/** What was claimed in the end, after every claim on the way was looked at. */
-function play(steps: readonly Step[]): string {
-  const log: Logged[] = [];
-  let clock = 10;
-  let ids = 0;
-  const open: LoggedEvent[] = [];
+/** What was claimed in the end, and which orders waited, after every claim on the way was looked at. */
+function play(steps: readonly Step[]): Proven & { readonly waiting: readonly number[] } {
+  const source = new Source();
   const topic: Sent[][] = [[], []];
   const topicRoute = new Route();
   const directRoute = new Route();
@@ -157,10 +48,6 @@ function play(steps: readonly Step[]): string {
   let reader = new Reader();
   let backup = new Reader();
 
-  const commit = () => {
-    const event = open.shift();
-    if (event !== undefined) log.push(event);
-  };
   /** A reader that skips an event skips a watermark with it that it has not had. */
   const seek = (partition: number, to: number) => {
     const records = topic[partition] ?? [];
@@ -173,19 +60,16 @@ function play(steps: readonly Step[]): string {
   };
 
   for (const one of steps) {
-    clock++;
+    source.clock++;
     switch (one.do) {
       case 'write':
-        open.push({ kind: 'event', at: clock, id: ids++ });
-        while (open.length > one.open) commit();
+        source.write(one.open);
         break;
-      case 'beat': {
-        const value = open[0]?.at ?? clock;
-        log.push({ kind: 'mark', value, committed: ++clock });
+      case 'beat':
+        source.beat();
         break;
-      }
       case 'publish':
-        for (const sent of topicRoute.next(log))
+        for (const sent of topicRoute.next(source))
           if (sent.kind === 'event') topic[sent.id % PARTITIONS]?.push(sent);
           else for (const partition of topic) partition.push(sent);
         break;
@@ -197,7 +81,7 @@ function play(steps: readonly Step[]): string {
         break;
       }
       case 'deliver':
-        for (const sent of directRoute.next(log)) {
+        for (const sent of directRoute.next(source)) {
           direct.push(sent);
           reader.take('direct', 0, 1, sent);
         }
@@ -210,10 +94,10 @@ function play(steps: readonly Step[]): string {
         break;
       }
       case 'direct from':
-        directRoute.beginAt(Math.max(0, log.length - one.back));
+        directRoute.beginAt(Math.max(0, source.log.length - one.back));
         break;
       case 'publish from':
-        topicRoute.beginAt(Math.max(0, Math.min(topicRoute.at, log.length - one.back)));
+        topicRoute.beginAt(Math.max(0, Math.min(topicRoute.at, source.log.length - one.back)));
         break;
       case 'seek':
         seek(one.partition, one.to);
@@ -229,25 +113,38 @@ function play(steps: readonly Step[]): string {
         if (reader.hasMoreMarksThan(backup)) reader = backup.copy();
         late = true; // what it had is forgotten
         break;
+      case 'restore source': {
+        const at = source.restore(one.back, one.written, one);
+        topicRoute.goBack(at);
+        directRoute.goBack(at);
+        break;
+      }
+      case 'mark':
+        reader.markNext(one.most);
+        break;
     }
-    for (const entry of [...log, ...open])
-      if (entry.kind === 'event' && text(entry.at) < reader.proven.value && !reader.has.has(entry.id))
-        throw new Error(`${reader.proven.value} is claimed, and event ${entry.id} of ${text(entry.at)} is missing`);
+    checkClaim(reader, source);
   }
-  return reader.proven.value;
+  return {
+    ...reader.proven(),
+    waiting: [...reader.orders].filter(([, { waits }]) => waits).map(([id]) => id),
+  };
 }
 
-test('whatever happens to routes and reader, everything decided before what is proven is there', () => {
+test('whatever happens to source, routes and reader, what is proven is true', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
       play(steps);
     }),
-    { numRuns: 2_000 },
+    { numRuns: 5_000 },
   );
 });
 
+function repeated(count: number, ...some: Step[]): Step[] {
+  return Array.from({ length: count }, () => some).flat();
+}
+
 test('a reader that lost its place in the topic proves by the topic again, once the direct route has brought it there', () => {
-  const repeated = (count: number, ...some: Step[]) => Array.from({ length: count }, () => some).flat();
   const flow = repeated(4, { do: 'write', open: 0 }, { do: 'beat' }, { do: 'publish' }, { do: 'publish' });
   const read = repeated(30, { do: 'read', partition: 0 }, { do: 'read', partition: 1 });
   const lost: Step[] = [...flow, ...read, ...flow, { do: 'wipe' }, ...repeated(40, { do: 'publish' })];
@@ -255,11 +152,23 @@ test('a reader that lost its place in the topic proves by the topic again, once 
     { do: 'seek', partition: 0, to: 12 },
     { do: 'seek', partition: 1, to: 12 },
   ];
-  const stuck = play([...lost, ...behind, ...read]);
+  const stuck = play([...lost, ...behind, ...read]).value;
   const direct: Step[] = [{ do: 'direct from', back: 60 }, ...repeated(60, { do: 'deliver' })];
   const again = [...lost, ...behind, ...read, ...flow, ...read, ...direct, ...flow, ...read];
-  const last = play([...again, ...flow, ...read]);
-  expect([stuck < play([...again]), play([...again]) < last]).toEqual([true, true]);
+  const last = play([...again, ...flow, ...read]).value;
+  expect([stuck < play([...again]).value, play([...again]).value < last]).toEqual([true, true]);
+});
+
+test('after a restore the routes prove the newer generation, once every order that was lost is marked', () => {
+  const flow = repeated(4, { do: 'write', open: 0 }, { do: 'beat' }, { do: 'deliver' }, { do: 'deliver' });
+  const restored: Step[] = [
+    ...flow,
+    { do: 'restore source', back: 3, written: 0, dated: true, behind: false },
+    ...flow,
+  ];
+  const mark: Step = { do: 'mark', most: 2 };
+  expect(play([...restored, mark])).toMatchObject({ generation: 0 });
+  expect(play([...restored, ...repeated(8, mark)])).toMatchObject({ generation: 2, waiting: [3] });
 });
 
 test('a reader that joins in the middle has what comes behind the watermark it joined at, and no word of what is older', () => {

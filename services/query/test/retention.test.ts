@@ -20,14 +20,10 @@ const made = (ms: number, n: number) => {
   const hex = ms.toString(16).padStart(12, '0');
   return approvedOrder({ at: ms, orderId: `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-00000000000${n}` });
 };
-const retain = () =>
-  runRetention({
-    deliveries: query.deliveries,
-    knex: query.knex,
-    days: 30,
-    now: () => today,
-    logger: query.logger,
-  });
+const retain = () => {
+  const { deliveries, knex, logger } = query;
+  return runRetention({ deliveries, knex, days: 30, now: () => today, logger }, new AbortController().signal);
+};
 const partitions = async () => {
   const { rows } = await query.knex.raw(
     `select count(*)::int as count from pg_inherits where inhparent = to_regclass('merchant_order')`,
@@ -67,6 +63,19 @@ test('an order that waits for an event is forgotten with its day: nothing will e
     `select order_id from consumer_held union all select order_id from consumer_position where waits_for is not null`,
   );
   expect(rows).toEqual([]);
+});
+
+test('a week that cannot be dropped now keeps no position from being forgotten', async () => {
+  const old = made(today, 6);
+  await query.deliver(old);
+  today += 60 * DAY_MS;
+  const reader = await query.readers.transaction();
+  await reader.raw('select from merchant_order');
+  await expect(retain()).rejects.toThrow('lock timeout');
+  await reader.rollback();
+  const { rows } = await query.knex.raw('select order_id from consumer_position where order_id = ?', [old[0].order_id]);
+  expect(rows).toEqual([]);
+  expect(await retain()).not.toEqual([]);
 });
 
 test('an id from the far future is nobody’s order: parked, seen, and no partition is made for it', async () => {

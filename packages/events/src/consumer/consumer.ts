@@ -16,10 +16,11 @@ import { withTransaction } from '@ballast/database';
 import type { Knex } from 'knex';
 import { type Counts, deliveryApplier } from './apply-delivery.ts';
 import { failureOf } from './failures.ts';
+import { openMarker } from './mark-replaced.ts';
 import type { Fork } from './next-in-order.ts';
 import { type OnWatermark, passWatermarks, readProgress } from './pass-watermarks.ts';
-import { forgetEverything, forgetOrdersBefore, readOpenGaps } from './positions.sql.ts';
-import { readMessages } from './read-messages.ts';
+import { type Forgotten, forgetEverything, forgetNext, readOpenGaps } from './positions.sql.ts';
+import { type ReceivedWatermark, readMessages } from './read-messages.ts';
 import { openParked, type ParkedEvent, readParked } from './waiting.sql.ts';
 
 /** The little of pino that is needed here. */
@@ -54,17 +55,23 @@ export interface Consumer {
   retryParked(orderId: string): Promise<DeliveryReply>;
   /** Forgets all positions in the transaction that empties the read model: a rebuild starts from zero. */
   forgetEverything(trx: Knex.Transaction): Promise<void>;
-  /** Forgets orders older than this id, for retention: also what waits or is parked of them. */
-  forgetOrdersBefore(firstKeptOrderId: string): Promise<number>;
+  /**
+   * Forgets orders older than this id, for retention: also what waits or is parked of them. The oldest first, a part at a time,
+   * until none is left or `signal` says stop; resolves to how many.
+   */
+  forgetOrdersBefore(firstKeptOrderId: string, signal: AbortSignal): Promise<number>;
 }
 
 /** What one reply reports; the next goes on behind it, so that gaps which nobody can fill hide no others. */
 const MAX_GAPS = 1_000;
+/** Forgotten at a time: some 100 ms. */
+const MOST_FORGOTTEN = 10_000;
 const BEFORE_ALL_ORDERS = '00000000-0000-0000-0000-000000000000';
 
 export function openConsumer(options: ConsumerOptions): Consumer {
   const { name, knex } = options;
   const apply = deliveryApplier(options);
+  const marker = openMarker(options);
   let last: Promise<unknown> = Promise.resolve();
   let reportedUpTo = BEFORE_ALL_ORDERS;
 
@@ -80,9 +87,9 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     const counts: Counts = { applied: 0, repeated: 0, held: 0, parked: 0 };
     try {
       if (events.length > 0) await apply(events, { whole: events, unreadable }, counts);
-      if (watermarks.length > 0)
-        await withTransaction(knex, `${name} watermark`, (trx) => passWatermarks(trx, watermarks, options.onWatermark));
+      if (watermarks.length > 0) await take(watermarks);
       const asks = watermarks.length > 0 || messages.length === 0;
+      if (asks) await marker.goOn();
       return {
         ...counts,
         gaps: counts.held > 0 || asks ? await openGaps() : [],
@@ -97,10 +104,18 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     }
   }
 
+  async function take(watermarks: readonly ReceivedWatermark[]): Promise<void> {
+    const allMarked = await withTransaction(knex, `${name} watermark`, (trx) =>
+      passWatermarks(trx, watermarks, options.onWatermark),
+    );
+    if (!allMarked) marker.begin();
+  }
+
   async function openGaps(): Promise<Gap[]> {
-    let gaps = await readOpenGaps(knex, MAX_GAPS, reportedUpTo);
-    if (gaps.length === 0 && reportedUpTo !== BEFORE_ALL_ORDERS)
-      gaps = await readOpenGaps(knex, MAX_GAPS, BEFORE_ALL_ORDERS);
+    const behind = (order: string) =>
+      withTransaction(knex, `${name} gaps`, (trx) => readOpenGaps(trx, MAX_GAPS, order));
+    let gaps = await behind(reportedUpTo);
+    if (gaps.length === 0 && reportedUpTo !== BEFORE_ALL_ORDERS) gaps = await behind(BEFORE_ALL_ORDERS);
     const last = gaps[MAX_GAPS - 1];
     reportedUpTo = last === undefined ? BEFORE_ALL_ORDERS : last.order_id;
     return gaps;
@@ -110,11 +125,24 @@ export function openConsumer(options: ConsumerOptions): Consumer {
     return deliver(await withTransaction(knex, `${name} retry`, (trx) => openParked(trx, orderId)));
   }
 
+  async function forgetOrdersBefore(before: string, signal: AbortSignal): Promise<number> {
+    const forget = (from: string): Promise<Forgotten> =>
+      withTransaction(knex, `${name} forget`, (trx) => forgetNext(trx, { from, before }, MOST_FORGOTTEN));
+    let forgotten = 0;
+    // Not from the left edge each time: what is gone stands in the index until it is vacuumed.
+    for (let from: string | null = BEFORE_ALL_ORDERS; from !== null && !signal.aborted; ) {
+      const { count, next } = await forget(from);
+      forgotten += count;
+      from = next;
+    }
+    return forgotten;
+  }
+
   return {
     deliver: (messages) => inTurn(() => deliver(messages)),
     parked: (limit) => readParked(knex, limit),
     retryParked: (orderId) => inTurn(() => retryParked(orderId)),
     forgetEverything,
-    forgetOrdersBefore: (firstKept) => forgetOrdersBefore(knex, firstKept),
+    forgetOrdersBefore,
   };
 }

@@ -19,7 +19,7 @@ export type Failure = 'again' | 'smaller' | 'unavailable' | 'poison';
 
 const byClass: Readonly<Record<string, Failure>> = {
   '08': 'unavailable', // connection
-  '25': 'unavailable', // read-only, transaction timeout
+  '25': 'unavailable', // read-only
   '28': 'unavailable', // login refused
   '40': 'again', // serialization, deadlock
   '42': 'unavailable', // a column that is not there yet, a right that is not there any more: every event meets it
@@ -32,7 +32,8 @@ const byClass: Readonly<Record<string, Failure>> = {
 };
 const KNEX_SEPARATOR = ' - ';
 const MOST_CHARACTERS = 2_000;
-const QUERY_CANCELLED = '57014';
+/** A statement, or the whole transaction. */
+const outOfTime = new Set(['57014', '25P04']);
 /** A statement of `apply` failed, and `apply` went on: its bug, not the database's. */
 const TRANSACTION_ABORTED = '25P02';
 const connectionErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EHOSTUNREACH']);
@@ -41,7 +42,7 @@ export function failureOf(error: unknown): Failure {
   if (!(error instanceof Error)) return 'poison';
   if (error instanceof Overtaken) return 'again';
   if (error instanceof pg.DatabaseError) {
-    if (error.code === QUERY_CANCELLED) return 'smaller';
+    if (outOfTime.has(error.code ?? '')) return 'smaller';
     if (error.code === TRANSACTION_ABORTED) return 'poison';
     return byClass[(error.code ?? '').slice(0, 2)] ?? 'poison';
   }

@@ -1,15 +1,15 @@
 // Takes the watermarks of one delivery, after its events: in the transaction that stores what they prove, the subscriber
-// is told.
+// is told. With a newer generation it is told once the orders are marked that a lost history may have changed.
 import { BEFORE_EVERYTHING, type Progress, type Replaced } from '@ballast/contracts';
 import type { Knex } from 'knex';
-import { rememberReplaced } from './positions.sql.ts';
 import type { ReceivedWatermark, Stream } from './read-messages.ts';
+import { isMarked, rememberReplaced } from './replaced.sql.ts';
 import {
   lockProven,
   type Node,
   type ProvenOfNode,
+  readReached,
   readStreams,
-  readWatermarks,
   storeProven,
   storeStreams,
 } from './watermarks.sql.ts';
@@ -21,12 +21,13 @@ const DIRECT: Stream = { route: 'direct', partition: 0, partitions: 1 };
 /** Everything decided before each mark's value is applied, held or parked. */
 export type OnWatermark = (trx: Knex.Transaction, mark: ProvenOfNode) => Promise<void>;
 
-/** In the order in which they came. */
+/** In the order in which they came. False: before they prove anything, orders are to be marked. */
 export async function passWatermarks(
   trx: Knex.Transaction,
   marks: readonly ReceivedWatermark[],
   onWatermark: OnWatermark | undefined,
-): Promise<void> {
+): Promise<boolean> {
+  let allMarked = true;
   for (const [key, ofNode] of Map.groupBy(marks, nodeKey)) {
     const [sample] = ofNode;
     if (sample === undefined) throw new Error('BUG: a group of nothing');
@@ -44,8 +45,10 @@ export async function passWatermarks(
     const since = replaced.filter(({ generation }) => generation > before.generation);
     if (since.length > 0) await rememberReplaced(trx, node.source, since);
     await storeProven(trx, node, proven);
-    if (proven.value > BEFORE_EVERYTHING) await onWatermark?.(trx, { ...node, ...proven });
+    if (!(await isMarked(trx, node.source))) allMarked = false;
+    else if (proven.value > BEFORE_EVERYTHING) await onWatermark?.(trx, { ...node, ...proven });
   }
+  return allMarked;
 }
 
 function moved(streams: readonly StreamPosition[], mark: ReceivedWatermark): StreamPosition[] {
@@ -58,12 +61,12 @@ function moved(streams: readonly StreamPosition[], mark: ReceivedWatermark): Str
 /** How far this consumer is with each node it has heard of. */
 export async function readProgress(knex: Knex): Promise<Progress[]> {
   const streams = await readStreams(knex);
-  const proven = new Map((await readWatermarks(knex)).map((one) => [nodeKey(one), one]));
+  const reached = new Map((await readReached(knex)).map((one) => [nodeKey(one), one]));
   return [...Map.groupBy(streams, nodeKey)].flatMap(([key, ofNode]) => {
     const [sample] = ofNode;
     if (sample === undefined) return [];
     const { source, node, stretch } = sample;
-    const { generation, value } = proven.get(key) ?? { generation: stretch.generation, value: BEFORE_EVERYTHING };
+    const { generation, value } = reached.get(key) ?? { generation: stretch.generation, value: BEFORE_EVERYTHING };
     return [{ source, node, generation, value, by_topic: byTopic(ofNode, generation) }];
   });
 }

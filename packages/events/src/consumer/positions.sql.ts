@@ -1,8 +1,10 @@
-// Every statement on consumer_position. One multi-row statement each, whatever the batch's size.
-import type { Gap, OrderEvent, Replaced } from '@ballast/contracts';
+// Every statement on consumer_position, but for what lost histories do to it (replaced.sql.ts). One multi-row statement each,
+// whatever the batch's size.
+import type { Gap, OrderEvent } from '@ballast/contracts';
 import type { Knex } from 'knex';
 import { Overtaken } from './failures.ts';
 import { isBehind, type Move, NOTHING_YET, orderKey, type Place, type Position } from './next-in-order.ts';
+import { markReplaced } from './replaced.sql.ts';
 
 /** No lock: `claimMoves` finds out whether somebody else went first. Index: the primary key. */
 export async function readPositions(
@@ -84,59 +86,6 @@ export async function claimMoves(
 }
 
 /**
- * Remembers what the watermark that is about to be proven says of lost histories, and marks what they may have issued. Locks
- * the table against deliveries under way in other processes: one that ends later finds the row made here. Index:
- * consumer_position_age.
- */
-export async function rememberReplaced(
-  trx: Knex.Transaction,
-  source: string,
-  replaced: readonly Replaced[],
-): Promise<void> {
-  await trx.raw('lock table consumer_position in share row exclusive mode');
-  await trx.raw(
-    `insert into consumer_replaced (source, generation, replaced_from)
-     select ?, generation, replaced_from from unnest(?::int[], ?::timestamptz[]) as t(generation, replaced_from)
-     on conflict (source, generation) do nothing`,
-    [source, replaced.map(({ generation }) => generation), replaced.map(({ from }) => from)],
-  );
-  // One by one, and with their values: a join with the table made above would read every position.
-  for (const { generation, from } of replaced)
-    await trx.raw(
-      `update consumer_position p set ${waitsForOrder('?')}
-       where p.source = ? and p.generation < ? and p.occurred_at >= ?::timestamptz`,
-      [generation, generation, source, generation, from],
-    );
-}
-
-/** Of these orders those whose last event a lost history may have issued. Index: the primary keys. */
-async function markReplaced(trx: Knex.Transaction, orders: string[]): Promise<void> {
-  await trx.raw(
-    `with doubtful as (
-       select p.order_id, p.source, max(r.generation) as generation
-       from consumer_position p
-       join consumer_replaced r
-         on r.source = p.source and r.generation > p.generation and r.replaced_from <= p.occurred_at
-       where p.order_id = any(?::uuid[])
-       group by p.order_id, p.source
-     )
-     update consumer_position p set ${waitsForOrder('d.generation')}
-     from doubtful d where p.order_id = d.order_id and p.source = d.source`,
-    [orders],
-  );
-}
-
-/**
- * What the newer generation has of the order is waited for: the journal's next event or, where there is none, the order as it
- * is now.
- */
-function waitsForOrder(generation: string): string {
-  return `waits_for = case when p.waits_for = 'parked' then p.waits_for else 'gap' end,
-    seen_version = case when p.seen_generation < ${generation} then 0 else p.seen_version end,
-    seen_generation = greatest(p.seen_generation, ${generation})`;
-}
-
-/**
  * Marks orders as waiting, also those of which nothing was applied yet, and remembers the furthest event of each that is
  * known: it may be neither held (the bound was reached) nor sent again unasked. An order that is parked stays parked.
  * Rejects with Overtaken when an order is no longer where `at` has it: the event may not be early any more.
@@ -189,10 +138,13 @@ export async function markWaiting(
  * held already. Once a newer generation is known the whole order is asked for, that event included: only what comes in one
  * delivery with the event before it says where a generation begins. Where nothing of that generation is known, one version
  * more than was applied is asked for: the order as it is now stands in for what does not exist. The oldest orders first, from `afterOrderId` on.
- * Index: consumer_position_waiting.
+ * Index: consumer_position_waiting, in its own order and only as far as needed: statistics know nothing of the millions that may
+ * wait after a restore, and would have all of them read and sorted each time.
  */
-export async function readOpenGaps(knex: Knex, limit: number, afterOrderId: string): Promise<Gap[]> {
-  const { rows } = await knex.raw<{ rows: Gap[] }>(
+export async function readOpenGaps(trx: Knex.Transaction, limit: number, afterOrderId: string): Promise<Gap[]> {
+  await trx.raw(`select set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
+    set_config('enable_sort', 'off', true)`);
+  const { rows } = await trx.raw<{ rows: Gap[] }>(
     `select p.merchant_id, p.order_id,
        case when replaced then 0 else p.version end as after_version,
        case when replaced then case when p.seen_version = 0 then p.version + 2 else p.seen_version + 1 end
@@ -220,16 +172,32 @@ export async function forgetEverything(trx: Knex.Transaction): Promise<void> {
 }
 
 /**
- * Everything about orders older than the retention, by the time in the id: also of those that wait. Their journal is gone with
- * them, so nothing will ever fill their gap. Index: the primary keys' left edge.
+ * Everything about the first `most` orders from `from` on and before `before`, by the time in the id: also of those that wait.
+ * Their journal is gone with them, so nothing will ever fill their gap. What is held and parked is bounded, and goes with the
+ * first of them. Index: the primary keys.
  */
-export async function forgetOrdersBefore(knex: Knex, firstKeptOrderId: string): Promise<number> {
-  const { rows } = await knex.raw<{ rows: { count: bigint }[] }>(
-    `with held as (delete from consumer_held where order_id < :first::uuid),
-     parked as (delete from consumer_parked where order_id < :first::uuid),
-     gone as (delete from consumer_position where order_id < :first::uuid returning 1)
-     select count(*) as count from gone`,
-    { first: firstKeptOrderId },
+export async function forgetNext(
+  trx: Knex.Transaction,
+  { from, before }: { readonly from: string; readonly before: string },
+  most: number,
+): Promise<Forgotten> {
+  const { rows } = await trx.raw<{ rows: { order_id: string }[] }>(
+    'select order_id from consumer_position where order_id >= ? and order_id < ? order by order_id offset ? limit 1',
+    [from, before, most],
   );
-  return Number(rows[0]?.count ?? 0);
+  const next = rows[0]?.order_id ?? null;
+  const gone = await trx.raw<{ rows: { count: number }[] }>(
+    `with held as (delete from consumer_held where order_id < :before::uuid),
+     parked as (delete from consumer_parked where order_id < :before::uuid),
+     gone as (delete from consumer_position where order_id >= :from::uuid and order_id < :to::uuid returning 1)
+     select count(*)::int as count from gone`,
+    { from, before, to: next ?? before },
+  );
+  return { count: gone.rows[0]?.count ?? 0, next };
+}
+
+export interface Forgotten {
+  readonly count: number;
+  /** The first one that is left to be forgotten; null: none is. */
+  readonly next: string | null;
 }

@@ -35,11 +35,22 @@ export async function storeProven(trx: Knex.Transaction, { source, node }: Node,
   ]);
 }
 
-/** Of each node of which something is proven. */
-export async function readWatermarks(knex: Knex): Promise<ProvenOfNode[]> {
+/** Of each node of which something has come without a hole: all that there is to be told of how far this consumer is. */
+export async function readReached(knex: Knex): Promise<ProvenOfNode[]> {
   const { rows } = await knex.raw<{ rows: ProvenOfNode[] }>(
     `select source, node, generation, ${asMark('value')} as value from consumer_watermark
      where value > 'epoch' order by source, node`,
+  );
+  return rows;
+}
+
+/** Of each node of which something is proven: nothing, while orders that a lost history may have changed are not all marked. */
+export async function readWatermarks(knex: Knex): Promise<ProvenOfNode[]> {
+  const { rows } = await knex.raw<{ rows: ProvenOfNode[] }>(
+    `select source, node, generation, ${asMark('value')} as value from consumer_watermark w
+     where value > 'epoch'
+       and not exists (select from consumer_replaced r where r.source = w.source and r.marked_up_to is not null)
+     order by source, node`,
   );
   return rows;
 }

@@ -101,7 +101,7 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     parked: (limit) => present.consumer.parked(limit),
     retryParked: (orderId) => present.consumer.retryParked(orderId),
     forgetEverything: (trx) => present.consumer.forgetEverything(trx),
-    forgetOrdersBefore: (firstKept) => present.consumer.forgetOrdersBefore(firstKept),
+    forgetOrdersBefore: (firstKept, signal) => present.consumer.forgetOrdersBefore(firstKept, signal),
   };
 
   return {

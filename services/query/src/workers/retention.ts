@@ -8,6 +8,8 @@ import { lowestIdAt, WEEK_MS } from '../read-model/partitions.ts';
 import { deleteRebuildsBefore } from '../read-model/rebuild.sql.ts';
 
 const INTERVAL_MS = 3_600_000;
+/** What is left of many orders to forget (the retention was shortened) is the next round's. */
+const ROUND_LIMIT_MS = 600_000;
 
 export interface RetentionOptions {
   readonly deliveries: Deliveries;
@@ -18,23 +20,39 @@ export interface RetentionOptions {
   readonly logger: Logger;
 }
 
-/** One round; resolves to the partitions dropped. */
-export async function runRetention({ deliveries, knex, days, now, logger }: RetentionOptions): Promise<string[]> {
-  const dropped = await deliveries.partitions().dropExpired();
+/** One round; resolves to the partitions dropped. One step that fails keeps no other from being done. */
+export async function runRetention(options: RetentionOptions, signal: AbortSignal): Promise<string[]> {
+  const { deliveries, knex, days, now, logger } = options;
+  const failures: unknown[] = [];
+  const attempt = <T>(step: Promise<T>) => step.catch((error: unknown) => void failures.push(error));
+  const dropped = (await attempt(deliveries.partitions().dropExpired())) ?? [];
   if (dropped.length > 0) logger.info({ dropped }, 'retention: partitions dropped');
   // A week longer than the orders: a late event of a dropped order is still known as one that was applied.
-  await deliveries.consumer.forgetOrdersBefore(lowestIdAt(now() - days * 86_400_000 - WEEK_MS));
-  await deleteKeysRevokedBefore(knex, days);
-  await deleteRebuildsBefore(knex, days);
+  await attempt(deliveries.consumer.forgetOrdersBefore(lowestIdAt(now() - days * 86_400_000 - WEEK_MS), signal));
+  await attempt(deleteKeysRevokedBefore(knex, days));
+  await attempt(deleteRebuildsBefore(knex, days));
+  if (failures.length > 0) throw new AggregateError(failures, `retention: ${failures.join('; ')}`);
   return dropped;
 }
 
-/** Now and every hour; a failure is logged and the next hour tries again. */
-export function keepRetention(options: RetentionOptions): { close(): void } {
-  const round = () =>
-    void runRetention(options).catch((error: unknown) => options.logger.error({ err: error }, 'retention failed'));
+/** Now and every hour; a failure is logged and the next hour tries again. `close` waits for the step under way. */
+export function keepRetention(options: RetentionOptions): { close(): Promise<void> } {
+  const stop = new AbortController();
+  let running: Promise<unknown> = Promise.resolve();
+  const round = () => {
+    const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(ROUND_LIMIT_MS)]);
+    running = runRetention(options, signal).catch((error: unknown) =>
+      options.logger.error({ err: error }, 'retention failed'),
+    );
+  };
   round();
   const timer = setInterval(round, INTERVAL_MS);
   timer.unref();
-  return { close: () => clearInterval(timer) };
+  return {
+    close: async () => {
+      clearInterval(timer);
+      stop.abort();
+      await running;
+    },
+  };
 }
