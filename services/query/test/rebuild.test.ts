@@ -1,4 +1,8 @@
 // A rebuild from zero: readers see a whole model at every moment, and in the end the fold of the journal.
+import { BEFORE_EVERYTHING } from '@ballast/contracts';
+import { openDatabase } from '@ballast/database';
+import { waitFor } from '@ballast/database/testing';
+import { readWatermarks } from '@ballast/events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { approvedOrder, event, merchantA } from './support/events.ts';
 import { openJournal } from './support/journal.ts';
@@ -23,6 +27,21 @@ const ids = async () => {
   const rows = body.data.map((order: { id: string; status: string }) => `${order.id} ${order.status}`);
   return { rows: rows.sort(), rebuilding: headers.get('ballast-rebuilding') };
 };
+const schemas = async () => {
+  const { rows } = await query.knex.raw(`select nspname from pg_namespace where nspname like 'read_model%' order by 1`);
+  return rows.map(({ nspname }: { nspname: string }) => nspname);
+};
+/** Keeps what the statement locks until it is told to let go. */
+async function hold(statement: string): Promise<() => Promise<void>> {
+  const patient = { statementTimeoutMs: 60_000, transactionTimeoutMs: 60_000 };
+  const knex = openDatabase({ url: query.databaseUrl, applicationName: 'holds locks', poolMax: 1, ...patient });
+  const trx = await knex.transaction();
+  await trx.raw(statement);
+  return async () => {
+    await trx.rollback();
+    await knex.destroy();
+  };
+}
 const named = (orders: { order_id: string }[], status = 'approved') =>
   orders.map(({ order_id }) => `ord_${order_id} ${status}`).sort();
 
@@ -137,4 +156,101 @@ test('a cancelled rebuild leaves the present model alone', async () => {
   expect(await ids()).toEqual({ rows: named([order[0], after[0]]), rebuilding: null });
   const { rows } = await query.knex.raw(`select nspname from pg_namespace where nspname like 'read_model%'`);
   expect(rows).toEqual([{ nspname: 'read_model' }]);
+});
+
+test('what a swap could not drop does not keep the next rebuild from its name', async () => {
+  const order = approvedOrder();
+  await journal.write(query, ...order);
+  await query.admin('POST', '/admin/rebuild');
+  await query.rebuilds.runOnce();
+  await query.rebuilds.runOnce();
+  await journal.replay(query);
+  // Somebody reads what the swap is about to leave, and keeps its clean-up out.
+  const release = await hold('select from read_model.consumer_replaced');
+  const swap = query.rebuilds.runOnce();
+  swap.catch(() => undefined); // awaited below
+  await waitFor('the clean-up to wait, and to be cut', async () => {
+    const { rows } = await query.knex.raw(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where application_name = 'query maintenance' and datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    return rows.length > 0;
+  });
+  await expect(swap).rejects.toThrow();
+  await release();
+  expect(await schemas()).toEqual(['read_model', 'read_model_old']);
+
+  // As an instance that comes back does it, at once; and one that starts a rebuild before that.
+  await query.rebuilds.runOnce();
+  expect(await schemas()).toEqual(['read_model']);
+  await query.knex.raw('create schema read_model_old');
+  await query.admin('POST', '/admin/rebuild');
+  await query.rebuilds.runOnce();
+  await query.rebuilds.runOnce();
+  await journal.replay(query);
+  await query.rebuilds.runOnce();
+  expect((await query.admin('GET', '/admin/rebuild')).body.state).toBe('done');
+  expect((await ids()).rows).toEqual(named([order[0]]));
+});
+
+test('what is parked in both models is seen, and tried again in both', async () => {
+  const [accepted, approved] = approvedOrder();
+  await query.admin('POST', '/admin/rebuild');
+  await query.rebuilds.runOnce();
+  await query.rebuilds.runOnce();
+  const models = ['read_model', 'read_model_next'];
+  // Both refuse it, as a deployed mistake would.
+  for (const model of models)
+    await query.knex.raw(`alter table ${model}.order_story add constraint mistake check (version < 2)`);
+  await journal.write(query, accepted);
+  expect(await query.deliver([approved])).toMatchObject({ parked: 1 });
+  const parkedIn = async (model: string) =>
+    (await query.knex.raw(`select count(*)::int as count from ${model}.consumer_parked`)).rows[0].count;
+  expect(await Promise.all(models.map(parkedIn))).toEqual([1, 1]);
+  expect((await query.admin('GET', '/admin/parked')).body.data).toHaveLength(1);
+
+  for (const model of models) await query.knex.raw(`alter table ${model}.order_story drop constraint mistake`);
+  const retried = await query.admin('POST', `/admin/parked/ord_${accepted.order_id}/retry`);
+  expect(retried).toMatchObject({ status: 200, body: { applied: 2, parked: 0 } });
+  expect(await Promise.all(models.map(parkedIn))).toEqual([0, 0]);
+  await journal.replay(query);
+  await query.rebuilds.runOnce();
+  expect((await query.admin('GET', '/admin/rebuild')).body.state).toBe('done');
+  expect((await ids()).rows).toEqual(named([accepted]));
+});
+
+test('a raise whose orders cannot be marked in the present model keeps no rebuild from being built', async () => {
+  const mark = (value: string, after: string | null, generation: number) => {
+    const replaced = generation === 1 ? [] : [{ generation, from: BEFORE_EVERYTHING }];
+    const run = '0199a000-0000-7000-8000-000000000001';
+    return {
+      kind: 'watermark',
+      source: 'collection',
+      node: 'collection',
+      since: null,
+      generation,
+      value,
+      after,
+      run,
+      replaced,
+    };
+  };
+  const order = approvedOrder();
+  await query.deliver([mark(BEFORE_EVERYTHING, null, 1)]);
+  await journal.write(query, ...order);
+  const release = await hold('select from read_model.consumer_position for update');
+  await query.admin('POST', '/admin/rebuild');
+  await query.rebuilds.runOnce();
+  await query.rebuilds.runOnce();
+  await query.deliver([mark('2026-11-24T20:00:01.000000Z', BEFORE_EVERYTHING, 2)]);
+  expect(await readWatermarks(query.knex)).toEqual([]);
+  const again = approvedOrder({ generation: 2 });
+  await journal.write(query, ...again);
+  await journal.replay(query);
+  await release();
+  await waitFor('the rebuild to be done', async () => {
+    await query.rebuilds.runOnce();
+    return (await query.admin('GET', '/admin/rebuild')).body.state === 'done';
+  });
+  expect((await ids()).rows).toEqual(named([order[0], again[0]]));
 });

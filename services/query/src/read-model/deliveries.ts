@@ -8,7 +8,7 @@
 //  - a delivery that went into a model which was swapped away meanwhile is given to the one in its place.
 import type { DeliveryReply, OrderEvent } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
-import { type Consumer, openConsumer } from '@ballast/events';
+import { type Consumer, openConsumer, type ParkedEvent } from '@ballast/events';
 import type { Logger } from '@ballast/telemetry';
 import { applyTo } from '../orders/apply-events.ts';
 import { takeBackEvents } from '../orders/store-events.sql.ts';
@@ -68,38 +68,54 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
     await left?.knex.destroy();
   }
 
-  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
+  async function untilSettled<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
       const before = await lastRebuild(knex);
       await follow(before);
-      const outcome = await deliverToBoth(messages);
+      // The next model may be swapped or dropped under it: looked at below.
+      const outcome = await work().then(
+        (done) => ({ done }),
+        (failed: unknown) => ({ failed }),
+      );
       const after = await lastRebuild(knex);
       if (nameOf(after) !== nameOf(before)) continue; // at most once per start and end of a rebuild
-      if (outcome.failed !== undefined) throw outcome.failed;
-      return outcome.reply;
+      if ('failed' in outcome) throw outcome.failed;
+      return outcome.done;
     }
   }
 
-  async function deliverToBoth(messages: readonly unknown[]) {
-    try {
-      const reply = await present.consumer.deliver(messages);
-      if (next === null) return { reply };
-      return { reply: both(reply, await next.model.consumer.deliver(messages)) };
-    } catch (error) {
-      return { reply: NOTHING, failed: error }; // the next model may have just been swapped or dropped: looked at above
-    }
+  async function deliver(messages: readonly unknown[]): Promise<DeliveryReply> {
+    const reply = await present.consumer.deliver(messages);
+    return next === null ? reply : both(reply, await next.model.consumer.deliver(messages));
+  }
+
+  async function retryParked(orderId: string): Promise<DeliveryReply> {
+    const reply = await present.consumer.retryParked(orderId);
+    if (next === null) return reply;
+    const inNext = await next.model.consumer.retryParked(orderId);
+    const applied = reply.applied + inNext.applied;
+    return { ...both(reply, inNext), applied, parked: reply.parked + inNext.parked };
+  }
+
+  /** What is parked in both models is shown once. */
+  async function parked(limit: number): Promise<ParkedEvent[]> {
+    const inPresent = await present.consumer.parked(limit);
+    const inNext = (await next?.model.consumer.parked(limit)) ?? [];
+    return [...new Map([...inNext, ...inPresent].map((event) => [placeOf(event), event])).values()].slice(0, limit);
   }
 
   let last: Promise<unknown> = Promise.resolve();
+  /** As the consumer does it: a pool is not taken away from under a delivery of this process. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(() => untilSettled(work));
+    last = turn.catch(() => undefined); // its own caller is told
+    return turn;
+  }
+
   const consumer: Consumer = {
-    // In turn, as the consumer does it: a pool is not taken away from under a delivery of this process.
-    deliver: (messages) => {
-      const turn = last.then(() => deliver(messages));
-      last = turn.catch(() => undefined); // its own caller is told
-      return turn;
-    },
-    parked: (limit) => present.consumer.parked(limit),
-    retryParked: (orderId) => present.consumer.retryParked(orderId),
+    deliver: (messages) => inTurn(() => deliver(messages)),
+    parked: (limit) => inTurn(() => parked(limit)),
+    retryParked: (orderId) => inTurn(() => retryParked(orderId)),
     forgetEverything: (trx) => present.consumer.forgetEverything(trx),
     forgetOrdersBefore: (firstKept, signal) => present.consumer.forgetOrdersBefore(firstKept, signal),
   };
@@ -116,12 +132,15 @@ export function openDeliveries(options: DeliveriesOptions): Deliveries {
   };
 }
 
-const NOTHING: DeliveryReply = { applied: 0, repeated: 0, held: 0, parked: 0, gaps: [], progress: [] };
 /** As many as a reply may carry. */
 const MAX_GAPS = 1_000;
 
 function nameOf(rebuild: RebuildRow | undefined): string {
   return rebuild === undefined ? 'none' : `${rebuild.id} ${rebuild.state}`;
+}
+
+function placeOf({ order_id, source, generation, version }: ParkedEvent): string {
+  return `${order_id} ${source} ${generation} ${version}`;
 }
 
 /** The next model's counts and progress (the present one has seen most of a replay), and what either of them lacks. */

@@ -64,17 +64,24 @@ export async function deleteRebuildsBefore(knex: Knex, days: number): Promise<vo
   );
 }
 
-export interface ModelState {
-  /** Orders that wait for a missing event. */
+export interface Standing {
+  /** Orders of the next model that wait for a missing event: at most `MOST_COUNTED`, which says "or more". */
   readonly gaps: number;
+  /** Events that are parked in it, and in the present one, whose gaps do not matter any more and may be millions. */
   readonly parked: number;
+  readonly parkedInPresent: number;
 }
 
-/** What stands between a model and being whole. Indexes: consumer_position_waiting; consumer_parked is small. */
-export async function modelState(knex: Knex, schema: 'read_model' | 'read_model_next'): Promise<ModelState> {
+const MOST_COUNTED = 1_000;
+
+/** What stands between the next model and being whole. Indexes: consumer_position_waiting; consumer_parked is small. */
+export async function readStanding(knex: Knex): Promise<Standing> {
   const { rows } = await knex.raw(
-    `select (select count(*)::int from ${schema}.consumer_position where waits_for = 'gap') as gaps,
-       (select count(*)::int from ${schema}.consumer_parked) as parked`,
+    `select (select count(*)::int from (
+         select from read_model_next.consumer_position where waits_for = 'gap' limit ${MOST_COUNTED}
+       ) waiting) as gaps,
+       (select count(*)::int from read_model_next.consumer_parked) as parked,
+       (select count(*)::int from read_model.consumer_parked) as "parkedInPresent"`,
   );
   return rows[0];
 }

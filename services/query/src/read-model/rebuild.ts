@@ -19,9 +19,9 @@ import {
   insertRebuild,
   lastRebuild,
   markReplay,
-  modelState,
   noteDetail,
   type RebuildRow,
+  readStanding,
   startBuilding,
   swapModels,
 } from './rebuild.sql.ts';
@@ -60,6 +60,14 @@ export interface RebuildBody {
 const INTERVAL_MS = 500;
 
 export function openRebuilds({ knex, databaseUrl, instance, forwarding, logger }: RebuildOptions): Rebuilds {
+  /** A rebuild of this process may have ended, and what it leaves is not dropped yet. */
+  let leftovers = false;
+
+  async function cleanUp(): Promise<void> {
+    await dropLeftovers(databaseUrl);
+    leftovers = false;
+  }
+
   async function start(): Promise<RebuildBody> {
     if (forwarding === undefined)
       throw new Problem('invalid_request', 'No forwarding_url is configured, so nobody would replay the journal.');
@@ -69,12 +77,15 @@ export function openRebuilds({ knex, databaseUrl, instance, forwarding, logger }
 
   async function cancel(): Promise<void> {
     if (!(await cancelRebuild(knex))) throw new Problem('not_found', 'No rebuild is running.');
-    await dropLeftovers(databaseUrl);
+    leftovers = true;
+    await cleanUp();
   }
 
   async function runOnce(): Promise<boolean> {
     const rebuild = await lastRebuild(knex);
-    if (rebuild === undefined || rebuild.ended_at !== null || rebuild.instance !== instance) return false;
+    if (rebuild === undefined) return false;
+    if (rebuild.ended_at !== null && leftovers) await cleanUp();
+    if (rebuild.ended_at !== null || rebuild.instance !== instance) return false;
     if (forwarding === undefined) return false;
     if (rebuild.state === 'preparing') {
       await makeNextModel(databaseUrl);
@@ -92,16 +103,16 @@ export function openRebuilds({ knex, databaseUrl, instance, forwarding, logger }
     rebuild: RebuildRow,
     { finished, standing }: { finished: boolean; standing: string },
   ): Promise<boolean> {
-    const next = await modelState(knex, 'read_model_next');
-    const present = await modelState(knex, 'read_model');
-    const detail = `${standing}; ${next.gaps} orders wait for an event, ${next.parked} events are parked`;
-    if (!finished || next.gaps > 0 || next.parked > present.parked) {
+    const { gaps, parked, parkedInPresent } = await readStanding(knex);
+    const detail = `${standing}; ${gaps} orders wait for an event, ${parked} events are parked`;
+    if (!finished || gaps > 0 || parked > parkedInPresent) {
       await noteDetail(knex, rebuild.id, detail);
       return false;
     }
+    leftovers = true; // before: nobody knows whether a commit without an answer was one
     const swapped = await withTransaction(knex, 'read model swap', (trx) => swapModels(trx, rebuild.id, detail));
     if (swapped) logger.info({ rebuild: rebuild.id, detail }, 'the rebuilt read model took its place');
-    await dropLeftovers(databaseUrl);
+    await cleanUp();
     return swapped;
   }
 

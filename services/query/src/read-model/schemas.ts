@@ -60,9 +60,10 @@ function migrateModel(url: string, schema: ModelSchema): Promise<void> {
   });
 }
 
-/** An empty second model, whatever was left of an earlier one. */
+/** An empty second model, whatever was left of an earlier one; the name that the present one gets at the swap is free. */
 export async function makeNextModel(url: string): Promise<void> {
   await withPool(url, 'public', async (knex) => {
+    await knex.raw('drop schema if exists read_model_old cascade');
     await knex.raw('drop schema if exists read_model_next cascade');
     await knex.raw('create schema read_model_next');
   });
