@@ -56,6 +56,23 @@ test('no source file is longer than 400 lines', () => {
   expect(long).toEqual([]);
 });
 
+/** Forwarding's rooms, from the top down (ARCHITECTURE.md); what lies beside `main.ts` is open to all of them. */
+const rooms = ['http', 'lead', 'delivery', 'tail', 'journal', 'source'];
+
+test('a room of forwarding imports from those below it only', () => {
+  const root = 'services/forwarding/src';
+  const depth = (path: string) => rooms.indexOf(path.slice(root.length + 1).split('/')[0] ?? '');
+  const inside = tracked.filter((file) => file.startsWith(`${root}/`) && depth(file) >= 0);
+  expect(new Set(inside.map(depth)).size).toBe(rooms.length);
+  const upward = inside.flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/from '(\.[^']+)'/g)]
+      .map(([, path = '']) => join(dirname(file), path))
+      .filter((path) => depth(path) >= 0 && depth(path) < depth(file))
+      .map((path) => `${file} → ${path}`),
+  );
+  expect(upward).toEqual([]);
+});
+
 /** Tools that drive a service's insides, and say which. */
 const insiders = ['load-tests/doubt.ts', 'load-tests/sweep/rounds.ts', 'scripts/break.ts'];
 const workspaceOf = (path: string) => /^(packages|services|infra)\/[^/]+/.exec(path)?.[0];

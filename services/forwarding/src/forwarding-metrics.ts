@@ -2,7 +2,7 @@
 import type { Metrics } from '@ballast/telemetry';
 import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
 import type { FeedStatus } from './delivery/feed-status.ts';
-import type { Forwarding } from './forward-source.ts';
+import type { Forwarding } from './lead/forward-source.ts';
 import { warningNames } from './warnings.ts';
 
 export function deliveryCounters(metrics: Metrics): DeliveryCounters {

@@ -4,9 +4,9 @@ import { migrate, openDatabase } from '@ballast/database';
 import { listen } from '@ballast/http';
 import { createLogger, createMetrics, runService } from '@ballast/telemetry';
 import { readConfig } from './config.ts';
-import { forwardSource } from './forward-source.ts';
 import { deliveryCounters, registerForwardingMetrics } from './forwarding-metrics.ts';
 import { buildInternalFace } from './http/app.ts';
+import { forwardSource } from './lead/forward-source.ts';
 
 const POOL_MAX = 4;
 

@@ -1,10 +1,10 @@
 // What the log reader hands out, as entries of the tail.
 import { expect, test } from 'vitest';
-import { openTail } from '../src/delivery/tail.ts';
-import { fillTail } from '../src/source/fill-tail.ts';
-import { journalColumns } from '../src/source/journal-row.ts';
+import { journalColumns } from '../src/journal/journal-row.ts';
 import type { LogReader } from '../src/source/log-reader.ts';
 import type { Relation } from '../src/source/pgoutput.ts';
+import { fillTail } from '../src/tail/fill-tail.ts';
+import { openTail } from '../src/tail/tail.ts';
 
 const XIDS = 2 ** 32;
 const STARTED = 3 * XIDS + 5;

@@ -1,7 +1,7 @@
 import { MOST_REPLACED } from '@ballast/contracts';
 import { expect, test } from 'vitest';
-import { SEES_NOTHING } from '../src/delivery/snapshot.ts';
-import { replacedBy } from '../src/source/generations.ts';
+import { replacedBy } from '../src/journal/generations.ts';
+import { SEES_NOTHING } from '../src/source/pg-snapshot.ts';
 
 const day = (count: number) => `2026-01-01T00:00:00.${String(count).padStart(6, '0')}Z`;
 const raise = (generation: number, from: string) => ({ generation, since: SEES_NOTHING, from });

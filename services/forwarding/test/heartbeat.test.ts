@@ -1,8 +1,8 @@
 // Watermarks are written by forwarding, and must not vouch for what the log leaves out.
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { readWatermark } from '../src/delivery/journal.sql.ts';
-import { openHeartbeat } from '../src/source/heartbeat.ts';
+import { readWatermark } from '../src/journal/journal.sql.ts';
+import { openHeartbeat } from '../src/lead/heartbeat.ts';
 import { readPublication } from '../src/source/source.sql.ts';
 import { startSource } from './support/source.ts';
 import { started } from './support/started.ts';

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { type Found, judgeClaims, judgeHistory, type Remembered, type Verdict } from '../src/source/history.ts';
+import { type Found, judgeClaims, judgeHistory, type Verdict } from '../src/lead/history.ts';
+import type { Remembered } from '../src/source/remembered.ts';
 
 const before: Remembered = {
   system: '7',

@@ -1,7 +1,7 @@
 import { BEFORE_EVERYTHING } from '@ballast/contracts';
 import { expect, test } from 'vitest';
 import { type Acknowledged, beginsAt, linkWatermarks } from '../src/delivery/run.ts';
-import { parseSnapshot, SEES_NOTHING } from '../src/delivery/snapshot.ts';
+import { parseSnapshot, SEES_NOTHING } from '../src/source/pg-snapshot.ts';
 
 const second = (count: number) => `2026-11-24T20:00:0${count}.000000Z`;
 const beginning = { source: 's', node: 's', generation: 1, value: second(1), replaced: [] };

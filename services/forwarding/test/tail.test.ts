@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { openTail, type TailEntry } from '../src/delivery/tail.ts';
-import { fillTail } from '../src/source/fill-tail.ts';
-import { journalColumns, rfc3339 } from '../src/source/journal-row.ts';
+import { journalColumns, rfc3339 } from '../src/journal/journal-row.ts';
 import type { LogReader } from '../src/source/log-reader.ts';
 import { formatLsn, parseLsn } from '../src/source/lsn.ts';
+import { fillTail } from '../src/tail/fill-tail.ts';
+import { openTail, type TailEntry } from '../src/tail/tail.ts';
 
 const message = { kind: 'watermark', source: 's', generation: 1, node: 'n', value: 'v' } as const;
 

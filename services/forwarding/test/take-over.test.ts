@@ -10,9 +10,9 @@ import pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { type FeedProgress, storeProgress } from '../src/delivery/feeds.sql.ts';
 import type { Subscriber } from '../src/delivery/send-delivery.ts';
+import { type Seen, type TakenOver, takeOver } from '../src/lead/take-over.ts';
 import { parseLsn } from '../src/source/lsn.ts';
 import { type Publication, readPublication } from '../src/source/source.sql.ts';
-import { type Seen, type TakenOver, takeOver } from '../src/take-over.ts';
 import { startSource } from './support/source.ts';
 import { started } from './support/started.ts';
 

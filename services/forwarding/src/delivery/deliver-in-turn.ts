@@ -3,8 +3,8 @@
 import type { DeliveryReply } from '@ballast/contracts';
 import type { OutgoingMessage } from '@ballast/events/kafka';
 import type { Counter, Histogram, Logger } from '@ballast/telemetry';
+import type { Journal } from '../journal/journal.ts';
 import type { Signal } from '../signal.ts';
-import type { Journal } from './journal.ts';
 import type { Rate } from './rate.ts';
 import { DeliveryFailed, type Sender } from './send-delivery.ts';
 

@@ -1,9 +1,10 @@
 // How a feed stands, for people and for metrics.
+
+import type { Tail } from '../tail/tail.ts';
 import type { Delivery } from './deliver-in-turn.ts';
 import type { Wanted } from './feeds.sql.ts';
 import type { Rate } from './rate.ts';
 import { pendingEvents, type Reading, shareDone } from './reading.ts';
-import type { Tail } from './tail.ts';
 import type { Wishes } from './wishes.ts';
 
 export interface FeedStatus {

@@ -16,25 +16,25 @@
 // Kafka acknowledged and the subscriber has not read.
 import type { DeliveryReply, Gap, Progress, Replaced } from '@ballast/contracts';
 import type { Logger } from '@ballast/telemetry';
+import type { Journal } from '../journal/journal.ts';
+import { pauseAfterRound } from '../journal/open-transaction.ts';
 import { openSignal } from '../signal.ts';
+import { type PgSnapshot, parseSnapshot, SEES_NOTHING } from '../source/pg-snapshot.ts';
+import { isAfter, type LogPosition, type Place, type Tail } from '../tail/tail.ts';
 import { type DeliveryCounters, deliverInTurn } from './deliver-in-turn.ts';
 import { describeFeed, type FeedStatus } from './feed-status.ts';
 import type { FeedProgress, StoredFeed, Wish } from './feeds.sql.ts';
-import type { Journal } from './journal.ts';
 import { watchProgress } from './left-behind.ts';
 import { observeDelays } from './observe-delays.ts';
-import { pauseAfterRound } from './open-transaction.ts';
 import { openRate } from './rate.ts';
 import { type InJournal, type InLog, inJournal, type Reading, wasRead } from './reading.ts';
 import { refillFeed } from './refill-feed.ts';
 import { beginsAt, type Kept, openRun } from './run.ts';
 import type { Sender } from './send-delivery.ts';
-import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
-import { isAfter, type LogPosition, type Place, type Tail } from './tail.ts';
 import { openWishes } from './wishes.ts';
 
 export interface Checkpoint {
-  readonly snapshot: Snapshot;
+  readonly snapshot: PgSnapshot;
   /** The log position read after it: everything visible in it lies before. */
   readonly lsn: number;
   /** Source's clock, ms. */

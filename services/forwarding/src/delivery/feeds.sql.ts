@@ -1,9 +1,9 @@
 // Every statement on forwarding's own database. Deliveries go on without it, and nobody waits for a machine that is gone.
 import type { TopicPlace } from '@ballast/events/kafka';
 import type { Knex } from 'knex';
-import type { Mark, Remembered } from '../source/history.ts';
 import { formatLsn, parseLsn } from '../source/lsn.ts';
-import type { LogPosition } from './tail.ts';
+import type { Mark, Remembered } from '../source/remembered.ts';
+import type { LogPosition } from '../tail/tail.ts';
 
 export type Wanted = 'on' | 'paused' | 'disabled';
 

@@ -1,5 +1,5 @@
 import type { Histogram } from '@ballast/telemetry';
-import type { TailEntry } from './tail.ts';
+import type { TailEntry } from '../tail/tail.ts';
 
 /** Of each transaction once: from its commit to `at` (source's clock, ms), when it was acknowledged. */
 export function observeDelays(

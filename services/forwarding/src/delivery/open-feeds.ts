@@ -1,16 +1,16 @@
 // The feeds of one source: one for each subscriber, and one for Kafka where there is one.
 import type { Replaced } from '@ballast/contracts';
 import type { Logger } from '@ballast/telemetry';
+import type { Journal } from '../journal/journal.ts';
+import { complainOfOpenTransaction } from '../journal/open-transaction.ts';
+import type { Tail } from '../tail/tail.ts';
 import type { Warnings } from '../warnings.ts';
 import type { DeliveryCounters } from './deliver-in-turn.ts';
 import { type Feed, openFeed } from './feed.ts';
 import type { StoredFeed } from './feeds.sql.ts';
-import type { Journal } from './journal.ts';
 import { keepRoute, type RouteKeeper } from './keep-route.ts';
-import { complainOfOpenTransaction } from './open-transaction.ts';
 import { openSender, type Subscriber } from './send-delivery.ts';
 import { type KafkaSettings, openKafkaSender } from './send-to-kafka.ts';
-import type { Tail } from './tail.ts';
 
 /** Kafka's feed among the subscribers; none of them may be called so. */
 export const KAFKA = 'kafka';

@@ -1,6 +1,6 @@
 // Where a feed stands (feed.ts): in the tail of the log, or in the journal.
-import { type Snapshot, sees } from './snapshot.ts';
-import type { Tail, TailEntry } from './tail.ts';
+import { type PgSnapshot, sees } from '../source/pg-snapshot.ts';
+import type { Tail, TailEntry } from '../tail/tail.ts';
 
 export type Reading = InLog | InJournal;
 
@@ -10,7 +10,7 @@ export interface InLog {
   /** It came here then; monotonic clock, ms. */
   readonly since: number;
   /** Everything visible in it was delivered from the journal, and is passed over where the tail repeats it. */
-  readonly joinedWith: Snapshot | undefined;
+  readonly joinedWith: PgSnapshot | undefined;
 }
 
 export interface InJournal {

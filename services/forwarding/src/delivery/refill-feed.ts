@@ -1,8 +1,8 @@
 // One round of reading the journal: everything that a feed's snapshot does not see is delivered, up to a new snapshot.
-import type { Journal } from './journal.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Place, Tail } from '../tail/tail.ts';
 import type { InJournal } from './reading.ts';
 import type { Kept, Run } from './run.ts';
-import type { Place, Tail } from './tail.ts';
 
 export interface RefillOptions {
   readonly journal: Journal;

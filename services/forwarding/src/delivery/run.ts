@@ -5,10 +5,10 @@
 import { randomUUID } from 'node:crypto';
 import { BEFORE_EVERYTHING, type Replaced, type Watermark } from '@ballast/contracts';
 import type { OutgoingMessage } from '@ballast/events/kafka';
-import type { TailMessage } from '../source/journal-row.ts';
+import type { TailMessage } from '../journal/journal-row.ts';
+import { type PgSnapshot, SEES_NOTHING } from '../source/pg-snapshot.ts';
+import type { Tail } from '../tail/tail.ts';
 import type { Delivery } from './deliver-in-turn.ts';
-import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
-import type { Tail } from './tail.ts';
 
 /** The last watermark that the receiver acknowledged. */
 export interface Acknowledged {
@@ -28,7 +28,7 @@ export interface Beginning {
 }
 
 /** Everything visible in `snapshot` was decided before this time; `at`: its source's time just after it was taken, ms. */
-export function beginsAt({ snapshot, at }: { readonly snapshot: Snapshot; readonly at: number }): string {
+export function beginsAt({ snapshot, at }: { readonly snapshot: PgSnapshot; readonly at: number }): string {
   return snapshot.text === SEES_NOTHING.text ? BEFORE_EVERYTHING : markAfter(at);
 }
 
@@ -87,7 +87,7 @@ export interface RunOptions {
 
 /** Everything visible in the snapshot was delivered; `at`: its source's time just after it was taken, ms. */
 export interface Kept {
-  readonly snapshot: Snapshot;
+  readonly snapshot: PgSnapshot;
   readonly at: number;
 }
 

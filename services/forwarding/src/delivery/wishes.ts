@@ -1,6 +1,7 @@
 // What people want of a feed: that it delivers, keeps for later, or drops; and that it delivers the whole journal again.
+
+import { SEES_NOTHING } from '../source/pg-snapshot.ts';
 import type { StoredFeed, Wanted, Wish } from './feeds.sql.ts';
-import { SEES_NOTHING } from './snapshot.ts';
 
 export interface Wishes {
   wanted(): Wanted;

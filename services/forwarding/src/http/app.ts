@@ -3,7 +3,7 @@ import type { Knex } from '@ballast/database';
 import { type App, createApp } from '@ballast/http';
 import { type Logger, type Metrics, registerOperational } from '@ballast/telemetry';
 import type { Subscriber } from '../delivery/send-delivery.ts';
-import type { Forwarding } from '../forward-source.ts';
+import type { Forwarding } from '../lead/forward-source.ts';
 import { registerGapRoute } from './gap-route.ts';
 import { registerSubscriberRoutes } from './subscriber-routes.ts';
 import { registerTopicRoute } from './topic-route.ts';

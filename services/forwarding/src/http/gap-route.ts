@@ -3,7 +3,7 @@ import { deliveryReplySchema, Problem } from '@ballast/contracts';
 import { type App, problemReplies, requireBearer } from '@ballast/http';
 import { z } from 'zod';
 import type { Subscriber } from '../delivery/send-delivery.ts';
-import type { Forwarding } from '../forward-source.ts';
+import type { Forwarding } from '../lead/forward-source.ts';
 
 export interface GapRoute {
   readonly sources: readonly Forwarding[];

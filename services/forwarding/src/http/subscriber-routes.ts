@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { FeedStatus } from '../delivery/feed-status.ts';
 import { askForRebuild, storeWanted, type Wanted } from '../delivery/feeds.sql.ts';
 import type { Subscriber } from '../delivery/send-delivery.ts';
-import type { Forwarding } from '../forward-source.ts';
+import type { Forwarding } from '../lead/forward-source.ts';
 import { warningNames } from '../warnings.ts';
 
 export interface SubscriberRoutes {

@@ -1,7 +1,7 @@
 // Every statement on the source database that is not the journal itself: what is checked before it is trusted, the slot,
 // the watermarks. On plain `pg` connections.
 import type pg from 'pg';
-import type { Mark } from './history.ts';
+import type { Mark } from './remembered.ts';
 
 export interface Publication {
   /** Why this source cannot be forwarded as it is configured; null: it can. The server only warns of some of these. */

@@ -3,22 +3,22 @@
 // What is confirmed to the slot, twice a second: everything before the least frontier of the feeds that read the log,
 // after it was stored. A feed that reads the journal holds nothing back: its stored snapshot says what it lacks.
 import type pg from 'pg';
-import type { Checkpoint } from './delivery/feed.ts';
-import { type FeedProgress, storeProgress } from './delivery/feeds.sql.ts';
-import type { Feeds } from './delivery/open-feeds.ts';
-import { earlier, parseSnapshot } from './delivery/snapshot.ts';
-import type { Tail } from './delivery/tail.ts';
+import type { Checkpoint } from '../delivery/feed.ts';
+import { type FeedProgress, storeProgress } from '../delivery/feeds.sql.ts';
+import type { Feeds } from '../delivery/open-feeds.ts';
+import { rfc3339 } from '../journal/journal-row.ts';
+import { Misconfigured } from '../misconfigured.ts';
+import type { System } from '../source/identify-system.ts';
+import type { LogReader } from '../source/log-reader.ts';
+import { earlier, parseSnapshot } from '../source/pg-snapshot.ts';
+import type { Mark } from '../source/remembered.ts';
+import type { Publication } from '../source/source.sql.ts';
+import type { Intake } from '../tail/fill-tail.ts';
+import type { Tail } from '../tail/tail.ts';
+import { type Beat, openHeartbeat } from './heartbeat.ts';
 import type { LeadOptions } from './lead.ts';
-import { Misconfigured } from './misconfigured.ts';
-import type { Intake } from './source/fill-tail.ts';
-import { type Beat, openHeartbeat } from './source/heartbeat.ts';
-import type { Mark } from './source/history.ts';
-import type { System } from './source/identify-system.ts';
-import { rfc3339 } from './source/journal-row.ts';
-import type { LogReader } from './source/log-reader.ts';
-import type { Publication } from './source/source.sql.ts';
-import { openTelling } from './source/tell-readers.ts';
 import type { TakenOver } from './take-over.ts';
+import { openTelling } from './tell-readers.ts';
 
 export interface AttendOptions extends LeadOptions {
   readonly client: pg.ClientBase;

@@ -2,8 +2,8 @@
 // wrote: on its way through here it is neither parsed nor formatted again.
 import type { Watermark } from '@ballast/contracts';
 import type { OutgoingEvent } from '@ballast/events/kafka';
+import type { LogValue } from '../source/pgoutput.ts';
 import type { GenerationOf } from './generations.ts';
-import type { LogValue } from './pgoutput.ts';
 
 /** A watermark as its row has it; what stands before it on a route, the route says. */
 export type WatermarkRow = Omit<Watermark, 'run' | 'after' | 'since' | 'replaced'>;

@@ -12,6 +12,7 @@
 import type { Gap } from '@ballast/contracts';
 import type { OutgoingEvent } from '@ballast/events/kafka';
 import type pg from 'pg';
+import { type PgSnapshot, SEES_NOTHING } from '../source/pg-snapshot.ts';
 import type { Piece } from './journal.ts';
 import {
   type OrderDay,
@@ -21,12 +22,11 @@ import {
   readOrderDays,
   readSnapshots,
 } from './order-snapshots.sql.ts';
-import { SEES_NOTHING, type Snapshot } from './snapshot.ts';
 
 export interface OrderSnapshots {
   /** The days in which something may have to be remade for a reader that has what `since` sees. */
-  days(client: pg.ClientBase, since: Snapshot): Promise<readonly OrderDay[]>;
-  pieces(days: readonly OrderDay[], since: Snapshot): AsyncGenerator<Piece>;
+  days(client: pg.ClientBase, since: PgSnapshot): Promise<readonly OrderDay[]>;
+  pieces(days: readonly OrderDay[], since: PgSnapshot): AsyncGenerator<Piece>;
   /** Of the orders with a gap that `found` does not fill; `all`: it is all that the journal has of these gaps. */
   instead(gaps: readonly Gap[], found: readonly OutgoingEvent[], all: boolean): Promise<OutgoingEvent[]>;
 }
@@ -46,7 +46,7 @@ export function openOrderSnapshots({ withClient, eventOf }: OrderSnapshotsOption
     return rows.map(eventOf).map((event) => ({ ...event, id: `${event.id}:snapshot` }));
   }
 
-  async function* pieces(days: readonly OrderDay[], since: Snapshot): AsyncGenerator<Piece> {
+  async function* pieces(days: readonly OrderDay[], since: PgSnapshot): AsyncGenerator<Piece> {
     let blocksLeft = blocksOf(days);
     for (const day of days)
       for (let from = 0; from < day.blocks; from += RUN_BLOCKS) {

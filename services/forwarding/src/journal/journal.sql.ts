@@ -8,8 +8,8 @@
 // ids that this cluster has yet to give out. Such a row counts by the transaction that put it here.
 import type { Gap } from '@ballast/contracts';
 import type pg from 'pg';
-import { journalColumns } from '../source/journal-row.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { PgSnapshot } from '../source/pg-snapshot.ts';
+import { journalColumns } from './journal-row.ts';
 
 type Row = readonly (string | null)[];
 
@@ -152,8 +152,8 @@ export async function summarizeXids(client: pg.ClientBase): Promise<void> {
 export async function readBlocks(
   client: pg.ClientBase,
   stretch: Stretch,
-  since: Snapshot,
-  until: Snapshot,
+  since: PgSnapshot,
+  until: PgSnapshot,
 ): Promise<Row[]> {
   return read(
     client,
@@ -182,8 +182,8 @@ export async function readPredecessors(
   client: pg.ClientBase,
   stretch: Stretch,
   orders: readonly { readonly merchant_id: string; readonly order_id: string; readonly version: number }[],
-  since: Snapshot,
-  until: Snapshot,
+  since: PgSnapshot,
+  until: PgSnapshot,
 ): Promise<Row[]> {
   return read(
     client,

@@ -1,12 +1,12 @@
 // What the log reader hands out becomes entries of the tail. When the tail is full the reader waits.
 
-import { BACKLOG_AHEAD, BACKLOG_MS, type Tail, type TailEntry } from '../delivery/tail.ts';
-import type { GenerationOf } from './generations.ts';
-import type { EventMark } from './history.ts';
-import { type JournalRow, journalRowReader, rfc3339, type WatermarkRow } from './journal-row.ts';
-import type { LogReader } from './log-reader.ts';
+import type { GenerationOf } from '../journal/generations.ts';
+import { type JournalRow, journalRowReader, rfc3339, type WatermarkRow } from '../journal/journal-row.ts';
+import type { LogReader } from '../source/log-reader.ts';
+import { type LogMessage, type LogValue, type Relation, readRow } from '../source/pgoutput.ts';
+import type { EventMark } from '../source/remembered.ts';
 import { LoggedEvent, openShelf } from './logged-event.ts';
-import { type LogMessage, type LogValue, type Relation, readRow } from './pgoutput.ts';
+import { BACKLOG_AHEAD, BACKLOG_MS, type Tail, type TailEntry } from './tail.ts';
 
 export interface Intake {
   onMessage(message: LogMessage): void;

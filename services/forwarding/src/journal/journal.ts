@@ -4,10 +4,9 @@ import type { Gap } from '@ballast/contracts';
 import type { OutgoingEvent } from '@ballast/events/kafka';
 import pg from 'pg';
 import { disconnect } from '../source/connect.ts';
-import { isLettingGo } from '../source/expired-days.sql.ts';
-import type { GenerationOf } from '../source/generations.ts';
-import type { WatermarkRow } from '../source/journal-row.ts';
-import { journalColumns, journalRowReader, rfc3339 } from '../source/journal-row.ts';
+import { type PgSnapshot, parseSnapshot, SEES_NOTHING } from '../source/pg-snapshot.ts';
+import { isLettingGo } from './expired-days.sql.ts';
+import type { GenerationOf } from './generations.ts';
 import {
   type Holder,
   readBlocks,
@@ -21,9 +20,10 @@ import {
   type Stretch,
   summarizeXids,
 } from './journal.sql.ts';
+import type { WatermarkRow } from './journal-row.ts';
+import { journalColumns, journalRowReader, rfc3339 } from './journal-row.ts';
 import { readSnapshotBefore } from './left-behind.sql.ts';
 import { blocksOf, openOrderSnapshots } from './order-snapshots.ts';
-import { parseSnapshot, SEES_NOTHING, type Snapshot } from './snapshot.ts';
 
 export interface Piece {
   readonly events: readonly OutgoingEvent[];
@@ -32,7 +32,7 @@ export interface Piece {
 
 export interface Refill {
   /** Everything visible in it was handed out once the pieces are through. */
-  readonly until: Snapshot;
+  readonly until: PgSnapshot;
   /** The source's time just after it was taken. */
   readonly at: number;
   readonly blocks: number;
@@ -47,11 +47,11 @@ export interface Journal {
    * What is not visible in `since`. `ascending`: each order's events in their order, each once; without it almost always
    * so, which is enough for a consumer that holds and asks.
    */
-  refill(since: Snapshot, ascending: boolean): Promise<Refill>;
+  refill(since: PgSnapshot, ascending: boolean): Promise<Refill>;
   /** Of each order's gap what there is, at most MAX_FILL in all, and the order itself where the journal lacks something. */
   fill(gaps: readonly Gap[]): Promise<OutgoingEvent[]>;
   /** Where a subscriber goes on that has everything decided before `value`; undefined: too long ago. */
-  before(value: string): Promise<{ readonly snapshot: Snapshot; readonly at: number } | undefined>;
+  before(value: string): Promise<{ readonly snapshot: PgSnapshot; readonly at: number } | undefined>;
   /** Whose transaction this is, while it is open. */
   holder(xid: number): Promise<Holder | undefined>;
   /** What is being read fails at once: nobody waits for a source that is gone. */
@@ -59,8 +59,8 @@ export interface Journal {
 }
 
 interface Between {
-  readonly since: Snapshot;
-  readonly until: Snapshot;
+  readonly since: PgSnapshot;
+  readonly until: PgSnapshot;
   readonly early: Set<string>;
 }
 
@@ -119,7 +119,7 @@ export function openJournal(options: JournalOptions): Journal {
     }
   }
 
-  async function refill(since: Snapshot, ascending: boolean): Promise<Refill> {
+  async function refill(since: PgSnapshot, ascending: boolean): Promise<Refill> {
     return withClient(async (client) => {
       const watermark = await readWatermark(client, source);
       const { text, at } = await readSnapshot(client);
@@ -155,8 +155,8 @@ export function openJournal(options: JournalOptions): Journal {
 
   async function* pieces(
     stretches: readonly Stretch[],
-    since: Snapshot,
-    until: Snapshot,
+    since: PgSnapshot,
+    until: PgSnapshot,
     ascending: boolean,
   ): AsyncGenerator<Piece> {
     let left = stretches.reduce((sum, stretch) => sum + stretch.toBlock - stretch.fromBlock, 0);

@@ -6,15 +6,15 @@ import type { Gap } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { Logger } from '@ballast/telemetry';
 import pg from 'pg';
-import type { DeliveryCounters } from './delivery/deliver-in-turn.ts';
-import type { FeedStatus } from './delivery/feed-status.ts';
-import type { Route } from './delivery/route.ts';
-import type { Subscriber } from './delivery/send-delivery.ts';
-import type { KafkaSettings } from './delivery/send-to-kafka.ts';
+import type { DeliveryCounters } from '../delivery/deliver-in-turn.ts';
+import type { FeedStatus } from '../delivery/feed-status.ts';
+import type { Route } from '../delivery/route.ts';
+import type { Subscriber } from '../delivery/send-delivery.ts';
+import type { KafkaSettings } from '../delivery/send-to-kafka.ts';
+import { Misconfigured } from '../misconfigured.ts';
+import { openSignal } from '../signal.ts';
+import { openWarnings, type WarningName } from '../warnings.ts';
 import { type Leading, lead } from './lead.ts';
-import { Misconfigured } from './misconfigured.ts';
-import { openSignal } from './signal.ts';
-import { openWarnings, type WarningName } from './warnings.ts';
 
 export interface Source {
   readonly name: string;

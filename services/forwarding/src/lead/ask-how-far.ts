@@ -1,8 +1,9 @@
 // Asks the subscribers, before anything is forwarded, what they were told of a source. They are the only ones who know when
 // the source and forwarding's own database were restored together. Who does not answer is not waited for.
+
+import { openSender, type Subscriber } from '../delivery/send-delivery.ts';
 import { within } from '../source/connect.ts';
-import type { Claim } from '../source/history.ts';
-import { openSender, type Subscriber } from './send-delivery.ts';
+import type { Claim } from './history.ts';
 
 /** A healthy one answers in milliseconds, and a standby is to lead within two seconds. */
 const ANSWER_MS = 1_000;

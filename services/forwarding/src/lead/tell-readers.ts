@@ -5,13 +5,13 @@
 // A word that could not be given only makes the source keep more. Forwarding does not stop for it.
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
-import type { Snapshot } from '../delivery/snapshot.ts';
+import type { PgSnapshot } from '../source/pg-snapshot.ts';
 import type { Warnings } from '../warnings.ts';
 
 interface Reader {
   readonly subscriber: string;
   /** Everything visible in it was delivered; `at`: source's clock, ms. */
-  kept(): { readonly snapshot: Snapshot; readonly at: number };
+  kept(): { readonly snapshot: PgSnapshot; readonly at: number };
 }
 
 export interface TellOptions {
@@ -46,7 +46,7 @@ export function openTelling({ client, slot, readers, logger, warnings }: TellOpt
 /** Resolves to those that a person has retired, which is theirs to change. Index: the primary key. */
 async function storePositions(
   client: pg.ClientBase,
-  positions: readonly { readonly reader: string; readonly snapshot: Snapshot; readonly at: number }[],
+  positions: readonly { readonly reader: string; readonly snapshot: PgSnapshot; readonly at: number }[],
 ): Promise<string[]> {
   const { rows } = await client.query<{ reader: string; retired: boolean }>(
     `insert into journal_reader as r (reader, has, covered_at)

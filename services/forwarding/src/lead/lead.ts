@@ -2,21 +2,22 @@
 // the replication slot leads. Whatever ends a lead, the next one begins by looking at everything anew.
 //
 //   connect → check → slot → take over → feed (and attend to it)
+
+import { type Feeds, KAFKA, openFeeds } from '../delivery/open-feeds.ts';
+import { openJournal } from '../journal/journal.ts';
+import { DATA_COLUMN } from '../journal/journal-row.ts';
+import { Misconfigured } from '../misconfigured.ts';
+import type { Signal } from '../signal.ts';
+import { connectPrimary, disconnect, type Primary } from '../source/connect.ts';
+import { ensureSlot } from '../source/ensure-slot.ts';
+import { openLogReader } from '../source/log-reader.ts';
+import { findUnguarded, hasSlotCap, type Publication, readPublication } from '../source/source.sql.ts';
+import { fillTail } from '../tail/fill-tail.ts';
+import { openTail, type Tail } from '../tail/tail.ts';
+import type { Warnings } from '../warnings.ts';
 import { attend, type LastBeat } from './attend.ts';
-import { openJournal } from './delivery/journal.ts';
-import { type Feeds, KAFKA, openFeeds } from './delivery/open-feeds.ts';
-import { openTail, type Tail } from './delivery/tail.ts';
 import type { ForwardOptions } from './forward-source.ts';
-import { Misconfigured } from './misconfigured.ts';
-import type { Signal } from './signal.ts';
-import { connectPrimary, disconnect, type Primary } from './source/connect.ts';
-import { ensureSlot } from './source/ensure-slot.ts';
-import { fillTail } from './source/fill-tail.ts';
-import { DATA_COLUMN } from './source/journal-row.ts';
-import { openLogReader } from './source/log-reader.ts';
-import { findUnguarded, hasSlotCap, type Publication, readPublication } from './source/source.sql.ts';
 import { type Seen, takeOver } from './take-over.ts';
-import type { Warnings } from './warnings.ts';
 
 /** What is seen of a lead from outside. */
 export interface Leading {

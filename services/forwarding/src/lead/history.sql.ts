@@ -1,10 +1,10 @@
 // Every statement about which history the source is in. On plain `pg` connections.
 import type pg from 'pg';
-import { parseSnapshot } from '../delivery/snapshot.ts';
-import { isLetGo } from './expired-days.sql.ts';
-import type { Raise } from './generations.ts';
-import type { History, Mark } from './history.ts';
-import { parseLsn } from './lsn.ts';
+import { isLetGo } from '../journal/expired-days.sql.ts';
+import type { Raise } from '../journal/generations.ts';
+import { parseLsn } from '../source/lsn.ts';
+import { parseSnapshot } from '../source/pg-snapshot.ts';
+import type { History, Mark } from '../source/remembered.ts';
 
 /** Several times a minute at most; fails on a standby. */
 export async function readHistory(

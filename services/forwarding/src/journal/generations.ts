@@ -4,11 +4,11 @@
 // `since` is a snapshot of one moment: if it sees an order's version, it sees those before. So along an order generations
 // never go down, which a boundary in transaction ids or in time could not promise.
 import { MOST_REPLACED, type Replaced } from '@ballast/contracts';
-import { type Snapshot, sees } from '../delivery/snapshot.ts';
+import { type PgSnapshot, sees } from '../source/pg-snapshot.ts';
 
 export interface Raise {
   readonly generation: number;
-  readonly since: Snapshot;
+  readonly since: PgSnapshot;
   /** What was decided before it, `since` sees (RFC 3339, six digits). */
   readonly from: string;
 }

@@ -1,8 +1,9 @@
 // An event of the log, as it waits in the tail: its row's bytes, outside the heap, taken apart whenever it is asked for. As
 // objects and strings, twenty thousand of them, they would be moved by the garbage collector several times over: half of
 // the CPU that forwarding took.
-import type { TailEntry } from '../delivery/tail.ts';
-import type { JournalRow } from './journal-row.ts';
+
+import type { JournalRow } from '../journal/journal-row.ts';
+import type { TailEntry } from './tail.ts';
 
 type Message = JournalRow['message'];
 

@@ -2,12 +2,11 @@
 // right at the start is looked at again (a publication can be dropped, a slot can fall behind, a generation be raised).
 import type pg from 'pg';
 import type { Checkpoint } from '../delivery/feed.ts';
-import { readLogEnd, readSnapshot } from '../delivery/journal.sql.ts';
-import { parseSnapshot } from '../delivery/snapshot.ts';
-import { openClockOffset } from './clock-offset.ts';
-import { readHistory } from './history.sql.ts';
-import type { History, Mark } from './history.ts';
-import { parseLsn } from './lsn.ts';
+import { readLogEnd, readSnapshot } from '../journal/journal.sql.ts';
+import { openClockOffset } from '../source/clock-offset.ts';
+import { parseLsn } from '../source/lsn.ts';
+import { parseSnapshot } from '../source/pg-snapshot.ts';
+import type { History, Mark } from '../source/remembered.ts';
 import {
   findUnguarded,
   insertWatermark,
@@ -17,7 +16,8 @@ import {
   readSlot,
   readWatermarkValue,
   type Slot,
-} from './source.sql.ts';
+} from '../source/source.sql.ts';
+import { readHistory } from './history.sql.ts';
 
 export interface Beat {
   readonly checkpoint: Checkpoint;

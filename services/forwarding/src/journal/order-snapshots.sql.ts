@@ -2,8 +2,8 @@
 // is (its view order_snapshot: a row as in the journal); the days are the partitions of `orders`, read a run of blocks at a
 // time. A row that moves to another block meanwhile was changed, and its event is on its way. Reads only; locks nothing.
 import type pg from 'pg';
-import { journalColumns } from '../source/journal-row.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { PgSnapshot } from '../source/pg-snapshot.ts';
+import { journalColumns } from './journal-row.ts';
 
 export interface OrderDay {
   /** Quoted as needed. */
@@ -50,7 +50,7 @@ export async function readChanged(
   client: pg.ClientBase,
   { partition }: OrderDay,
   blocks: readonly [from: number, to: number],
-  since: Snapshot,
+  since: PgSnapshot,
 ): Promise<OrderKey[]> {
   const { rows } = await client.query<OrderKey>(
     `select merchant_id::text, order_id::text from ${partition}

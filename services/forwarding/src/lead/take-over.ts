@@ -9,19 +9,20 @@ import { BEFORE_EVERYTHING, type Replaced } from '@ballast/contracts';
 import type { Knex } from '@ballast/database';
 import type { Logger } from '@ballast/telemetry';
 import type pg from 'pg';
-import { askHowFar } from './delivery/ask-how-far.ts';
-import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from './delivery/feeds.sql.ts';
-import { readGreatestWatermark } from './delivery/journal.sql.ts';
-import type { Subscriber } from './delivery/send-delivery.ts';
-import { earlier, parseSnapshot, SEES_NOTHING, type Snapshot } from './delivery/snapshot.ts';
-import { Misconfigured } from './misconfigured.ts';
-import { type GenerationOf, openGenerations, replacedBy } from './source/generations.ts';
-import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './source/history.sql.ts';
-import { type Claim, type Found, judgeClaims, judgeHistory, type Mark, type Verdict } from './source/history.ts';
-import type { System } from './source/identify-system.ts';
-import { rfc3339 } from './source/journal-row.ts';
-import { parseLsn } from './source/lsn.ts';
-import { findUnguarded, type Publication, readSlot, takeXid } from './source/source.sql.ts';
+import { type RememberedSource, readFeeds, readLead, type StoredFeed, takeLead } from '../delivery/feeds.sql.ts';
+import type { Subscriber } from '../delivery/send-delivery.ts';
+import { type GenerationOf, openGenerations, replacedBy } from '../journal/generations.ts';
+import { readGreatestWatermark } from '../journal/journal.sql.ts';
+import { rfc3339 } from '../journal/journal-row.ts';
+import { Misconfigured } from '../misconfigured.ts';
+import type { System } from '../source/identify-system.ts';
+import { parseLsn } from '../source/lsn.ts';
+import { earlier, type PgSnapshot, parseSnapshot, SEES_NOTHING } from '../source/pg-snapshot.ts';
+import type { Mark } from '../source/remembered.ts';
+import { findUnguarded, type Publication, readSlot, takeXid } from '../source/source.sql.ts';
+import { askHowFar } from './ask-how-far.ts';
+import { hasMark, raiseGeneration, readHistory, readNewestMark, readRaises } from './history.sql.ts';
+import { type Claim, type Found, judgeClaims, judgeHistory, type Verdict } from './history.ts';
 
 export interface TakeOverOptions {
   readonly client: pg.ClientBase;
@@ -60,13 +61,13 @@ export interface TakenOver {
   /** So much of the log outlives a crash. */
   readonly reached: number;
   /** Of the newest watermark: what it sees outlives a crash as well. */
-  readonly lasting: Snapshot;
+  readonly lasting: PgSnapshot;
   readonly unguarded: string | null;
   readonly stored: readonly { readonly feed: StoredFeed; readonly startsInLog: boolean }[];
 }
 
 /** What of the old history a feed may still believe in. */
-type Belief = 'all' | 'none' | { readonly upTo: Snapshot };
+type Belief = 'all' | 'none' | { readonly upTo: PgSnapshot };
 
 export async function takeOver(options: TakeOverOptions): Promise<TakenOver> {
   const { client, system, publication, source, instance, subscribers, names, seen, knex } = options;

@@ -6,8 +6,8 @@
 // committed before the log reader's first position, must be finished in it. While it reads up to that snapshot it holds
 // the place where it will go on, but only as long as there is room: nobody waits for a feed that is not here.
 
+import type { TailMessage } from '../journal/journal-row.ts';
 import { openSignal, type Signal } from '../signal.ts';
-import type { TailMessage } from '../source/journal-row.ts';
 
 export interface LogPosition {
   /** Where the commit record begins. Transactions share no position; events of one transaction do. */
