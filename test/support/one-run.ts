@@ -1,10 +1,11 @@
-// vitest's global setup: one real PostgreSQL for the whole run, and one folder that holds everything the run writes below
+// vitest's global setup: one real PostgreSQL for the whole run, a copy of its files as they were fresh, and one folder that holds everything the run writes below
 // the system's temporary folder. What a test leaves in there after a run without failures is an error that names it; after
 // a run with failures it stays for whoever looks for the reason.
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startServer } from '@ballast/database/embedded';
+import { freshCluster } from '@ballast/database/testing';
 import { projectRoot } from '../../scripts/system/layout.ts';
 
 export default async function setup(): Promise<() => Promise<void>> {
@@ -14,9 +15,14 @@ export default async function setup(): Promise<() => Promise<void>> {
   // Entered, and written to, by the user that PostgreSQL runs as when tests run as root.
   chmodSync(base, 0o711);
   chmodSync(temporary, 0o1777);
+  const logFile = join(base, 'postgres.log');
+  const fresh = join(base, 'fresh');
+  await (await startServer({ dataDir: fresh, logFile })).stop();
+  process.env['BALLAST_TEST_CLUSTER'] = fresh;
+  freshCluster(join(base, 'data'));
   const server = await startServer({
     dataDir: join(base, 'data'),
-    logFile: join(base, 'postgres.log'),
+    logFile,
     settings: { max_wal_senders: '20', max_replication_slots: '20', shared_buffers: '128MB' },
   });
   const before = process.env['TMPDIR'];
@@ -28,7 +34,7 @@ export default async function setup(): Promise<() => Promise<void>> {
     if (before === undefined) delete process.env['TMPDIR'];
     else process.env['TMPDIR'] = before;
     await server.stop();
-    rmSync(join(base, 'data'), { recursive: true, force: true });
+    for (const cluster of ['data', 'fresh']) rmSync(join(base, cluster), { recursive: true, force: true });
     const left = readdirSync(temporary).filter((name) => name.startsWith('ballast-'));
     if (left.length > 0 && process.exitCode === 1) {
       process.stderr.write(`what the tests wrote is kept for whoever looks for the reason: ${temporary}\n`);

@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Server, startServer } from '@ballast/database/embedded';
-import { waitFor } from '@ballast/database/testing';
+import { freshCluster, waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ControlStore, ControlUnavailable, migrateControl, type Outcome, openControlStore } from '../src/index.ts';
 import { type FollowerProcess, followerProcess, freshDir, seeing, signInFirst } from './support/control.ts';
@@ -66,6 +66,7 @@ const allHold = (gate: string, source: string) => () =>
 const names = (outcome: Outcome) => outcome.applied.map(({ name }) => name).sort();
 
 beforeAll(async () => {
+  freshCluster(join(base, 'data'));
   server = await startDatabase();
   await server.createDatabase('control');
   url = server.url('control');

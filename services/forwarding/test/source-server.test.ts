@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, type Server, startServer } from '@ballast/database/embedded';
-import { waitFor } from '@ballast/database/testing';
+import { freshCluster, waitFor } from '@ballast/database/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startForwarder } from './support/forwarder.ts';
 import { startSource, type TestSource } from './support/source.ts';
@@ -26,6 +26,7 @@ async function start(): Promise<Server> {
 
 beforeAll(async () => {
   port = await freePort();
+  freshCluster(join(directory, 'data'));
   server = await start();
 });
 

@@ -3,8 +3,9 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freshCluster } from '@ballast/database/testing';
 import { afterAll, afterEach, beforeAll } from 'vitest';
-import type { ServiceName } from '../../../scripts/system/layout.ts';
+import { layoutOf, type ServiceName, serverNames } from '../../../scripts/system/layout.ts';
 import { bankNames } from '../../../scripts/system/service-configs.ts';
 import { type System, startSystem } from '../../../scripts/system/start-system.ts';
 import { openTills, type Tills } from './tills.ts';
@@ -62,9 +63,11 @@ export function systemOfTheseTests(label: string, options: UnderTestOptions = {}
 async function start(label: string, options: UnderTestOptions): Promise<Started> {
   const folder = mkdtempSync(join(tmpdir(), `ballast-e2e-${label}-`));
   chmodSync(folder, 0o711); // entered by the user that PostgreSQL runs as when tests run as root
+  const dataDir = join(folder, '.ballast');
+  for (const name of serverNames) freshCluster(layoutOf(dataDir).postgresDir(name));
   const said: string[] = [];
   const system = await startSystem({
-    dataDir: join(folder, '.ballast'),
+    dataDir,
     banks: Object.fromEntries(bankNames.map((name) => [name, { latency, decline_rate: 0 }])),
     horizonMs,
     ...options,

@@ -1,6 +1,7 @@
 // For tests: a database of one's own on the server that vitest's global setup started, and waiting for a condition.
 import pg from 'pg';
 
+export { freshCluster } from './cluster.ts';
 export { startProxy, type TestProxy } from './proxy.ts';
 
 /** Set by test/support/one-run.ts for every test file. */

@@ -5,7 +5,7 @@ import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, runAs, type Server, startServer } from '@ballast/database/embedded';
-import { waitFor } from '@ballast/database/testing';
+import { freshCluster, waitFor } from '@ballast/database/testing';
 import pg from 'pg';
 
 export interface Cluster {
@@ -31,6 +31,7 @@ const defaults = { max_slot_wal_keep_size: '64MB', shared_buffers: '64MB' };
 export async function makeCluster(label: string): Promise<Cluster> {
   const directory = mkdtempSync(join(tmpdir(), `ballast-${label}-`));
   chmodSync(directory, 0o711); // entered by the user that PostgreSQL runs as
+  freshCluster(join(directory, 'data'));
   const cluster = await clusterIn(directory, 'data');
   const close = cluster.close.bind(cluster);
   return Object.assign(cluster, { close: () => close().then(() => rmSync(directory, { recursive: true })) });
