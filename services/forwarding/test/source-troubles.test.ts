@@ -18,7 +18,7 @@ async function openTransaction(url: string): Promise<pg.Client> {
   return client;
 }
 
-test('making the slot waits for a transaction that runs for seconds', async () => {
+test.concurrent('making the slot waits for a transaction that runs for seconds', async () => {
   const source = await started(startSource('patient'));
   const busy = await openTransaction(source.url);
   const subscriber = await started(startSubscriber('query'));
@@ -40,7 +40,7 @@ test('making the slot waits for a transaction that runs for seconds', async () =
   await forwarder.live();
 }, 60_000);
 
-test('a source that could lose in a failover what is forwarded is refused, unless that is accepted', async () => {
+test.concurrent('a source that could lose in a failover what is forwarded is refused, unless that is accepted', async () => {
   const source = await started(startSource('unguarded'));
   const subscriber = await started(startSubscriber('query'));
   const forwarder = await started(startForwarder({ source, subscribers: [subscriber], guarded: true }));
@@ -53,7 +53,7 @@ test('a source that could lose in a failover what is forwarded is refused, unles
   expect(refused.warnings.map(({ name }) => name)).toEqual(['unguarded']);
 }, 60_000);
 
-test('whoever leads no more says nothing of the source, which may have changed since', async () => {
+test.concurrent('whoever leads no more says nothing of the source, which may have changed since', async () => {
   const cluster = await started(makeCluster('led'));
   await cluster.start({ max_prepared_transactions: '2' });
   await cluster.server().createDatabase('orders');
@@ -88,7 +88,7 @@ test('whoever leads no more says nothing of the source, which may have changed s
   }
 }, 90_000);
 
-test('a prepared transaction that keeps watermarks back is said while it lasts', async () => {
+test.concurrent('a prepared transaction that keeps watermarks back is said while it lasts', async () => {
   const cluster = await started(makeCluster('prepared'));
   await cluster.start({ max_prepared_transactions: '2' });
   await cluster.server().createDatabase('orders');
