@@ -37,7 +37,7 @@ export async function passWatermarks(
     let proven: Proven = before;
     let replaced: readonly Replaced[] = [];
     for (const mark of ofNode) {
-      ({ proven, streams } = prove(proven, moved(streams, mark), mark.replaced));
+      ({ proven, streams } = prove(proven, moved(streams, mark), mark));
       if (proven.generation > before.generation) replaced = mark.replaced;
     }
     await storeStreams(trx, node, streams);

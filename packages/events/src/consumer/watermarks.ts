@@ -62,11 +62,14 @@ export function goOn(stretch: Stretch | undefined, mark: Watermark): Stretch {
   };
 }
 
-/** Joins what can be joined, and says what is proven then. `replaced`: of the watermark that came last. */
+/**
+ * Joins what can be joined, and says what is proven then by the watermark that came last: nothing of a generation newer than its
+ * own, of whose losses it does not speak.
+ */
 export function prove(
   before: Proven,
   streams: readonly StreamPosition[],
-  replaced: readonly Replaced[],
+  { generation, replaced }: Pick<Watermark, 'generation' | 'replaced'>,
 ): { readonly proven: Proven; readonly streams: readonly StreamPosition[] } {
   let proven = before;
   let positions = streams;
@@ -75,7 +78,7 @@ export function prove(
     let furthest = proven;
     for (const route of new Set(positions.map((one) => one.route))) {
       const reached = provenBy(route, positions);
-      if (reached !== null && isNewer(reached, furthest)) furthest = reached;
+      if (reached !== null && reached.generation <= generation && isNewer(reached, furthest)) furthest = reached;
     }
     if (furthest === proven) return { proven, streams: positions };
     proven = furthest; // which may join another route's stretch

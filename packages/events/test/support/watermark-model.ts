@@ -135,28 +135,37 @@ export class Reader {
   private reached: Proven = NOTHING_PROVEN;
   private streams: readonly StreamPosition[] = [];
   private remembered: readonly Remembered[] = [];
+  private came: ReadonlySet<string> = new Set();
   orders: ReadonlyMap<number, Order> = new Map();
-  /** The furthest watermark of each stream, and the streams on which events came since the copy was made. */
+  /** The furthest watermark of each stream, the latest, and the streams that brought anything since the copy was made. */
   readonly last = new Map<string, string>();
+  private readonly latest = new Map<string, string>();
   private readonly brought = new Set<string>();
 
   take(route: string, partition: number, partitions: number, sent: Sent): void {
     const stream = `${route} ${partition}`;
+    this.brought.add(stream);
     if (sent.kind === 'event') {
-      this.brought.add(stream);
+      this.came = new Set(this.came).add(keyOf(stream, sent));
       this.apply(sent);
       return;
     }
     const { mark } = sent;
     if (mark.value > (this.last.get(stream) ?? '')) this.last.set(stream, mark.value);
+    this.latest.set(stream, mark.value);
     const known = this.streams.find((one) => one.route === route && one.partition === partition);
     const moved = { route, partition, partitions, stretch: goOn(known?.stretch, mark) };
     const others = this.streams.filter((one) => one !== known);
     const before = this.reached;
-    ({ proven: this.reached, streams: this.streams } = prove(before, [...others, moved], mark.replaced));
+    ({ proven: this.reached, streams: this.streams } = prove(before, [...others, moved], mark));
     if (this.reached.generation === before.generation) return;
     const fresh = mark.replaced.filter(({ generation }) => generation > before.generation);
     this.remembered = [...this.remembered, ...fresh.map((one) => ({ ...one, markedUpTo: -1 }))];
+  }
+
+  /** By this stream. */
+  has(stream: string, event: LoggedEvent): boolean {
+    return this.came.has(keyOf(stream, event));
   }
 
   private apply({ id, at, generation }: LoggedEvent): void {
@@ -188,17 +197,22 @@ export class Reader {
 
   copy(): Reader {
     const copy = new Reader();
-    const { reached, streams, remembered, orders } = this;
-    Object.assign(copy, { reached, streams, remembered, orders });
+    const { reached, streams, remembered, orders, came } = this;
+    Object.assign(copy, { reached, streams, remembered, orders, came });
     for (const [stream, value] of this.last) copy.last.set(stream, value);
+    for (const [stream, value] of this.latest) copy.latest.set(stream, value);
     this.brought.clear();
     return copy;
   }
 
-  /** A watermark came after the copy was made, on every stream that brought an event. */
+  /** The latest watermark says more than all that the copy has, on every stream that brought anything. */
   hasMoreMarksThan(copy: Reader): boolean {
-    return [...this.brought].every((stream) => (this.last.get(stream) ?? '') > (copy.last.get(stream) ?? ''));
+    return [...this.brought].every((stream) => (this.latest.get(stream) ?? '') > (copy.last.get(stream) ?? ''));
   }
+}
+
+function keyOf(stream: string, { id, generation }: LoggedEvent): string {
+  return `${stream} ${id} ${generation}`;
 }
 
 function timeOf(entry: Logged): number {
