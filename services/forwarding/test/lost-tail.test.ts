@@ -37,7 +37,9 @@ test('orders whose last event was lost are told again as they are now, before a 
   const vouched: string[] = [];
   const placeOf = async () => {
     const { rows } = await subscriber.knex.raw(
-      `select (select max(generation) from consumer_watermark) as proven, max(version) as version, min(generation) as generation
+      `select (select max(generation) from consumer_watermark where not exists
+                (select from consumer_replaced where marked_up_to is not null)) as proven,
+         max(version) as version, min(generation) as generation
        from consumer_position where order_id = any(?::uuid[])
          and waits_for is null`,
       [lost],
