@@ -10,6 +10,7 @@ export interface Generator {
   close(): void;
 }
 
+/** Beside the run itself: its requests are made and signed, its last answers come, what it saw is written. */
 const LONGEST_STEP_MS = 120_000;
 
 export function openGenerator(): Generator {
@@ -25,8 +26,10 @@ export function openGenerator(): Generator {
       await answer(child, 'prepared');
       return {
         go: async () => {
-          const written = answer(child, 'written').then(() => undefined);
-          const done = answer(child, 'done');
+          const ranMs = plan.warmupMs + plan.durationMs;
+          const written = answer(child, 'written', ranMs).then(() => undefined);
+          written.catch(() => undefined); // where the run itself fails nobody waits for it
+          const done = answer(child, 'done', ranMs);
           say({ kind: 'go' });
           const { result } = await done;
           return { result, written };
@@ -42,6 +45,7 @@ export function openGenerator(): Generator {
 function answer<K extends FromGenerator['kind']>(
   child: ChildProcess,
   kind: K,
+  ranMs = 0,
 ): Promise<Extract<FromGenerator, { kind: K }>> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {
@@ -57,7 +61,7 @@ function answer<K extends FromGenerator['kind']>(
     const onExit = () => end(() => reject(new Error('the load generator died')));
     const timer = setTimeout(
       () => end(() => reject(new Error(`no "${kind}" from the load generator`))),
-      LONGEST_STEP_MS,
+      ranMs + LONGEST_STEP_MS,
     );
     child.on('message', onMessage);
     child.on('exit', onExit);
