@@ -31,13 +31,9 @@ export const READY_LIMIT_MS = 30_000;
 const DEATHS_LIMIT = 3;
 
 /**
- * One thread of V8's own beside each service: with four, a full collection of one service took both cores of a small machine
- * away from everybody for 50 ms, and that was every second payment above the 99th percentile. And no pretenuring: V8 learns
- * under load which objects outlive young collections, makes those old from then on, and each of them keeps what it refers to
- * until the next full one. Without, a fifth is promoted (0.1 MB a young collection at 300 payments/s instead of 0.5).
- *
- * Young objects get 3 x 16 MB, not 3 x 32: what lives for one payment is collected before it grows old. The old ones are
- * collected when they have grown by 60 %, not by several times: collection under full load stays at 220 MB, not at 290.
+ * Young objects get 3 x 16 MB, so that what lives for one payment is collected before it grows old; nothing is made old from
+ * the start; old ones are collected when they have grown by 60 %; and full collections have one thread beside the service's
+ * own, so that on a small machine they leave the other core to everybody else. Numbers: docs/decisions/0020.
  */
 const nodeArguments = [
   '--disable-warning=ExperimentalWarning',
