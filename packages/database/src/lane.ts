@@ -2,7 +2,8 @@
 //
 // Its queries go through pg's callback, and silence.ts looks for silence. pg's own promise and `query_timeout` leave closures
 // behind with each query that V8's young collections do not free, nor what the query held: at 300 payments/s 1.4 MB in each
-// of them, and so a full collection every 2.5 s, whose 15 ms were the tail of the latency (seen with --trace-gc; now 0.6 MB).
+// of them, and so a full collection every 2.5 s, whose 15 ms were the tail of the latency (seen with --trace-gc; then 0.6 MB, and
+// 0.1 since nothing is pretenured: docs/decisions/0020).
 import pg from 'pg';
 import { refuseLossySettings } from './durability.ts';
 import { refuseReadOnly } from './read-only.ts';
